@@ -1,0 +1,1 @@
+"""What a run is asked to do: the typed configuration, its loader, and the presets."""

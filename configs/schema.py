@@ -1,0 +1,253 @@
+"""Every field of a run, typed and documented; each default is written here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # lakeFS tags and MLflow names refuse a slash
+
+FormatName = Literal["messages", "prompt-completion", "alpaca", "text"]
+MetricName = Literal[
+    "exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu", "nll", "perplexity"
+]
+
+
+class Section(BaseModel):
+    """A frozen section: unknown keys are refused, the text under a field is its documentation."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class DataConfig(Section):
+    """Where the rows come from, how they are read, cleaned and split."""
+
+    source: str = Field(default="data/flowroll", title="Source")
+    """A file, a folder, or `lakefs://REPOSITORY/REF/PATH`. Relative paths: in a preset from the
+    preset's folder, on the command line from the current folder, elsewhere from hone's clone."""
+    pattern: str | None = Field(default=None, title="Pattern")
+    """Which files of a folder are training data, as a glob; by default all readable ones."""
+    format: FormatName | None = Field(default=None, title="Format")
+    """The format of the rows; detected from their keys when not given."""
+    roles: dict[str, str] = Field(default={}, title="Roles")
+    """Foreign role names and what they mean, such as `bot: assistant`."""
+    system_prompt: str | None = Field(default=None, title="System prompt")
+    """A system turn put before every conversation that has none."""
+    group_by: str | None = Field(default=None, title="Group by")
+    """The field whose rows belong together (one source, one conversation): they are never split
+    apart, and the gate resamples groups. By default rows with equal prompts are one group."""
+    eval_sources: dict[str, str] = Field(default={}, title="Evaluation sources")
+    """More evaluation sets by name, each a file. `eval/{test,dev,adversarial}.*` of a folder are
+    found by themselves."""
+    validation_fraction: Fraction = Field(default=0.1, title="Validation fraction")
+    """Share of the groups split off for early stopping and the best checkpoint."""
+    test_fraction: Fraction = Field(default=0.1, title="Test fraction")
+    """Share of the groups split off as `test` when the source brings no test set."""
+    max_invalid_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0, title="Tolerated share of invalid rows"
+    )
+    """More broken rows than this share stop the run."""
+    duplicates: Literal["filter", "keep"] = Field(default="filter", title="Exact duplicates")
+    """What happens to a training row that repeats an earlier one exactly."""
+    overlap: Literal["error", "filter"] = Field(default="error", title="Overlap with evaluation")
+    """What happens to a training row whose prompt stands in an evaluation set."""
+    overlong: Literal["error", "cut", "filter"] = Field(default="error", title="Overlong rows")
+    """What happens to a row of more than `training.max_length` tokens: stop the run, cut its end
+    (counted; refused where that removes the trained end), or leave the row out (counted)."""
+
+
+class ModelConfig(Section):
+    """The base model and what is trained on it."""
+
+    model_name_or_path: str = Field(default="data/tiny-base", title="Base model")
+    """A Hugging Face id or a folder with the model's files."""
+    model_revision: str | None = Field(default=None, title="Revision")
+    """Branch, tag or commit of a hub model; pinned to its commit hash at the start."""
+    method: Literal["lora", "qlora", "full"] = Field(default="lora", title="Method")
+    """`lora` trains an adapter, `qlora` one on a 4-bit base, `full` all weights."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", title="Dtype")
+    """Precision of the base weights; `auto`: bfloat16 on a GPU that has it, else float32."""
+    attn_implementation: Literal["auto", "eager", "sdpa", "varlen"] = Field(
+        default="auto", title="Attention"
+    )
+    """`varlen` computes attention per document without a mask; `auto` takes it when packing."""
+    chat_template: str | None = Field(default=None, title="Chat template")
+    """A built-in template's name or a Jinja file; by default the tokenizer's own."""
+    lora_r: PositiveInt = Field(default=16, title="LoRA rank")
+    """Rank of the adapter matrices."""
+    lora_alpha: PositiveInt = Field(default=32, title="LoRA alpha")
+    """Scale of the adapter: its output is multiplied by alpha / r."""
+    lora_dropout: Fraction = Field(default=0.0, title="LoRA dropout")
+    """Dropout on the adapter's input; 0 allows the fused path."""
+    lora_target_modules: str | tuple[str, ...] = Field(default="all-linear", title="LoRA targets")
+    """Module names that get an adapter, or `all-linear`."""
+    lora_modules_to_save: tuple[str, ...] = Field(default=(), title="Modules trained in full")
+    """Modules trained and saved in full beside the adapter, such as `embed_tokens`."""
+    use_rslora: bool = Field(default=False, title="rsLoRA")
+    """Scale by alpha / sqrt(r) instead of alpha / r."""
+    use_dora: bool = Field(default=False, title="DoRA")
+    """Decompose weights into magnitude and direction."""
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field(default="nf4", title="4-bit type")
+    """The 4-bit data type of `qlora`."""
+    use_bnb_nested_quant: bool = Field(default=True, title="Nested quantisation")
+    """Quantise the quantisation constants of `qlora` too."""
+
+
+class TrainingConfig(Section):
+    """The optimisation; names and meanings are those of transformers' TrainingArguments and TRL."""
+
+    num_train_epochs: Annotated[float, Field(gt=0)] = Field(default=3.0, title="Epochs")
+    """Passes over the training rows."""
+    max_steps: int = Field(default=-1, ge=-1, title="Steps")
+    """Optimiser steps; -1: as many as the epochs need."""
+    per_device_train_batch_size: PositiveInt = Field(default=4, title="Batch size")
+    """Examples (not packed rows) a device takes at a time."""
+    gradient_accumulation_steps: PositiveInt = Field(default=4, title="Accumulation")
+    """Batches of examples an optimiser step is made of. Effective batch, in examples:
+    per_device_train_batch_size x gradient_accumulation_steps x devices, whatever the packing."""
+    learning_rate: Annotated[float, Field(ge=0)] = Field(default=2e-4, title="Learning rate")
+    """Peak learning rate."""
+    lr_scheduler_type: Literal[
+        "linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"
+    ] = Field(default="cosine", title="Schedule")
+    """How the learning rate changes after the warm-up."""
+    warmup_ratio: Fraction = Field(default=0.03, title="Warm-up ratio")
+    """Share of the steps in which the learning rate rises; resolved to steps."""
+    warmup_steps: int = Field(default=0, ge=0, title="Warm-up steps")
+    """Steps in which the learning rate rises; when above 0 it goes before `warmup_ratio`."""
+    optim: str = Field(default="adamw_torch_fused", title="Optimiser")
+    """An optimiser's name as transformers spells it."""
+    weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.0, title="Weight decay")
+    """Decoupled weight decay."""
+    adam_beta1: Fraction = Field(default=0.9, title="Adam beta 1")
+    """Decay of the first moment."""
+    adam_beta2: Fraction = Field(default=0.999, title="Adam beta 2")
+    """Decay of the second moment."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = Field(default=1e-8, title="Adam epsilon")
+    """Added to the denominator."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = Field(default=1.0, title="Gradient norm")
+    """Gradients are clipped to this norm."""
+    max_length: PositiveInt = Field(default=2048, title="Row length in tokens")
+    """Longest example, and the token budget of a packed row."""
+    packing: bool = Field(default=True, title="Packing")
+    """Put several examples into one row without padding, attention kept apart."""
+    assistant_only_loss: bool = Field(default=True, title="Train on assistant turns only")
+    """Loss on assistant turns and their end token; false: on every token after the first."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        default="auto", title="Activation checkpointing"
+    )
+    """Recompute activations in the backward pass; `auto`: when the memory plan asks for it."""
+    eval_steps: PositiveInt | None = Field(default=None, title="Validation every N steps")
+    """Steps between validations and checkpoints; by default once an epoch."""
+    logging_steps: PositiveInt = Field(default=10, title="Log every N steps")
+    """Optimiser steps between logged metrics; checkpoints are aligned to it."""
+    save_total_limit: PositiveInt = Field(default=2, title="Checkpoints kept")
+    """Newest checkpoints kept, besides the best one."""
+    early_stopping_patience: PositiveInt | None = Field(default=3, title="Patience")
+    """Validations without improvement after which training stops; null: never."""
+    early_stopping_threshold: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, title="Early-stopping threshold"
+    )
+    """An improvement of the validation loss smaller than this does not count."""
+    num_sample_generations: int = Field(default=2, ge=0, title="Sample generations")
+    """Validation prompts answered at each validation, to look at."""
+    seed: int = Field(default=42, ge=0, title="Seed")
+    """Seed of the order of the examples, the adapter's initial weights and dropout."""
+
+
+class EvaluationConfig(Section):
+    """How models are scored."""
+
+    metrics: tuple[MetricName, ...] = Field(
+        default=(
+            "exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu", "nll", "perplexity",
+        ),
+        title="Metrics",
+    )  # fmt: skip
+    """What is computed for each example and split."""
+    max_new_tokens: PositiveInt = Field(default=256, title="New tokens")
+    """Longest answer; an answer that does not end by itself is counted."""
+    per_device_eval_batch_size: PositiveInt = Field(default=32, title="Batch size")
+    """Prompts answered at a time."""
+    num_samples: PositiveInt | None = Field(default=None, title="Samples")
+    """Evaluate only this many rows of each set (the first by hash); by default all."""
+
+
+class GateConfig(Section):
+    """The rule by which a candidate is better; see docs/decision.md."""
+
+    primary_metrics: tuple[MetricName, ...] | None = Field(default=None, title="Primary metrics")
+    """The metrics that decide on `test`; by default chosen from the data before training."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(default=0.025, title="Alpha")
+    """One-sided error rate, spent over the looks at one test set."""
+    min_improvement: Annotated[float, Field(ge=0)] = Field(default=0.0, title="Least improvement")
+    """The lower bound of each primary metric's improvement must be above this."""
+    max_regression: Annotated[float, Field(ge=0)] = Field(default=0.05, title="Largest regression")
+    """The lower bound of each guard's improvement must be above minus this."""
+    champion: Literal["better", "not_worse"] = Field(default="better", title="Against the champion")
+    """`better`: the primary rule holds against the champion too; `not_worse`: the guard's rule."""
+    num_resamples: Annotated[int, Field(ge=1000)] = Field(default=10_000, title="Resamples")
+    """Bootstrap resamples over the split's groups."""
+    seed: int = Field(default=0, ge=0, title="Seed")
+    """Seed of the resampling."""
+
+
+class PublishConfig(Section):
+    """Where a proven model goes."""
+
+    name: str = Field(default="flowroll-tiny", pattern=NAME_PATTERN, title="Model name")
+    """Name in the registry and below `artifacts/models/`."""
+    num_probes: PositiveInt = Field(default=20, title="Probes")
+    """Prompts answered by the freshly loaded artefact and compared with the evaluated answers."""
+    max_logit_difference: Annotated[float, Field(gt=0)] = Field(default=1e-3, title="Tolerance")
+    """Largest difference of logits between the evaluated and the freshly loaded model."""
+
+
+class TrackingConfig(Section):
+    """Where runs are recorded."""
+
+    project: str = Field(default="hone", min_length=1, title="Project")
+    """The MLflow experiment."""
+    run_name: str | None = Field(default=None, title="Run name")
+    """The MLflow run's name; by default the run folder's."""
+
+
+class RunConfig(Section):
+    """One run of the pipeline, from raw data to a published model."""
+
+    purpose: str = Field(default="", title="Purpose")
+    """What this preset is for, in a line."""
+    data: DataConfig = Field(default=DataConfig(), title="Data")
+    """The rows."""
+    model: ModelConfig = Field(default=ModelConfig(), title="Model")
+    """The base model and the adapter."""
+    training: TrainingConfig = Field(default=TrainingConfig(), title="Training")
+    """The optimisation."""
+    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), title="Evaluation")
+    """The scores."""
+    gate: GateConfig = Field(default=GateConfig(), title="Gate")
+    """The decision."""
+    publish: PublishConfig = Field(default=PublishConfig(), title="Publish")
+    """The publication."""
+    tracking: TrackingConfig = Field(default=TrackingConfig(), title="Tracking")
+    """The record."""
+
+    @model_validator(mode="after")
+    def check_together(self) -> RunConfig:
+        """Refuse values that are right alone and wrong together."""
+        if self.data.validation_fraction + self.data.test_fraction >= 1:
+            raise ValueError(
+                "data.validation_fraction + data.test_fraction must leave training rows: "
+                f"found {self.data.validation_fraction} + {self.data.test_fraction}, allowed < 1"
+            )
+        missing = set(self.gate.primary_metrics or ()) - set(self.evaluation.metrics)
+        if missing:
+            raise ValueError(
+                f"gate.primary_metrics names {sorted(missing)}, which evaluation.metrics leaves out"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""What puts the flows onto servers and workers."""

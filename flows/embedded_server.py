@@ -1,0 +1,143 @@
+"""The Prefect server that a run brings along where none is configured."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from configs.errors import RunError
+from tasks.records.home import find_home
+from tasks.records.locks import hold_lock
+
+START_SECONDS = 120
+PR_SET_PDEATHSIG = 1
+
+_first_start = contextlib.ExitStack()
+
+
+def is_server_configured() -> bool:
+    """Return whether the environment or the active Prefect profile names a server."""
+    if os.environ.get("PREFECT_API_URL"):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
+    if not profiles.is_file():
+        return False
+    content = tomllib.loads(profiles.read_text(encoding="utf-8"))
+    name = os.environ.get("PREFECT_PROFILE", content.get("active", ""))
+    return bool(content.get("profiles", {}).get(name, {}).get("PREFECT_API_URL"))
+
+
+def start_server() -> None:
+    """Start an own Prefect server unless one is configured; it ends with this process.
+
+    It starts in a process of its own while the caller goes on importing; call `wait_until_healthy`
+    before the first flow. Its state lies in HONE_HOME/.prefect; it listens on a free loopback port.
+    The first start of a HONE_HOME creates the database, which fails when two processes do it at
+    once: it holds a lock until the server is healthy.
+    """
+    if is_server_configured():
+        return
+    home = find_home() / ".prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    port = _find_free_port()
+    os.environ |= {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    if not (home / "prefect.db").exists():
+        _first_start.enter_context(
+            hold_lock(home / "first-start.lock", "the creation of Prefect's database")
+        )
+    server = _start_process(home, port)
+    # Registered before Prefect's own exit handlers, so it runs after they have sent the last logs.
+    atexit.register(_stop_process, server)
+
+
+def wait_until_healthy() -> None:
+    """Wait until the configured server answers.
+
+    Raises:
+        RunError: It does not answer in time.
+    """
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return  # a profile names the server; Prefect's client finds it and reports errors itself
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with (
+            contextlib.suppress(URLError, ConnectionError, TimeoutError),
+            urlopen(f"{url}/health", timeout=5),  # noqa: S310 - the configured address
+        ):
+            _first_start.close()
+            return
+        time.sleep(0.05)
+    raise RunError(
+        message=f"the Prefect server at {url} does not answer",
+        hint=f"see {find_home() / '.prefect' / 'server.log'}, or start it and run again",
+    )
+
+
+def _start_process(home: Path, port: int) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1",  # no schedulers: two servers may share the database
+        "PREFECT__SERVER_FINAL": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    with (home / "server.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.embedded_server", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def serve(port: int) -> None:
+    """Serve the API on a loopback port until this process, or the one that started it, ends."""
+    if sys.platform == "linux":  # elsewhere the parent's exit handler ends this process
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    import uvicorn
+
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        lifespan="on",
+    )
+
+
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _stop_process(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is None:
+        server.terminate()
+        try:
+            server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

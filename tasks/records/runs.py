@@ -1,0 +1,96 @@
+"""The run folder: outputs/runs/<UTC time>-<short id>/, with links to the stages' results."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from configs.errors import RequestError, RunError
+from tasks.records.handles import Record
+from tasks.records.home import find_home, resolve_in_home
+from tasks.records.writing import replace_link, write_json, write_text
+
+WRITTEN_FOLDERS = ("outputs", "artifacts", "cache")
+
+
+class RunFolder(Record):
+    """One run's folder."""
+
+    path: str
+    """Relative to HONE_HOME."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder on this machine."""
+        return resolve_in_home(self.path)
+
+    @property
+    def name(self) -> str:
+        """The run's name, unique and sorted by time."""
+        return self.folder.name
+
+
+def check_home() -> None:
+    """Make sure that HONE_HOME can be written.
+
+    Raises:
+        RequestError: It, or a folder that hone writes in it, is a file or not writable.
+    """
+    home = find_home()
+    for folder in (home, *(home / name for name in WRITTEN_FOLDERS)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as err:
+            raise RequestError(
+                message=f"{folder} is a file",
+                where="HONE_HOME",
+                allowed="a folder",
+                hint="move it away, or set HONE_HOME to another folder",
+            ) from err
+        except PermissionError as err:
+            raise RequestError(
+                message=f"{folder} cannot be written",
+                where="HONE_HOME",
+                hint="set HONE_HOME to a folder of yours",
+            ) from err
+        except OSError as err:
+            raise _explain_disk(err) from err
+
+
+def create_run_folder(config_yaml: str) -> RunFolder:
+    """Create the folder of a new run, with its resolved config, and point `latest` at it.
+
+    Raises:
+        RunError: There is no disk space.
+    """
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run = RunFolder(path=f"outputs/runs/{name}")
+    try:
+        run.folder.mkdir(parents=True)
+        write_text(run.folder / "config.yaml", config_yaml)
+        replace_link(run.folder.parent / "latest", run.folder)
+    except OSError as err:
+        raise _explain_disk(err) from err
+    return run
+
+
+def link_results(run: RunFolder, links: Mapping[str, Path]) -> None:
+    """Link results in the cache into the run folder, by name."""
+    for name, target in links.items():
+        replace_link(run.folder / name, target)
+
+
+def write_run_manifest(run: RunFolder, content: Mapping[str, Any]) -> None:
+    """Write the run's manifest, last, so that its existence means that the run has ended well."""
+    write_json(run.folder / "manifest.json", {"schema_version": 1, **content})
+
+
+def _explain_disk(err: OSError) -> RunError:
+    return RunError(
+        message=f"the run folder could not be written: {err.strerror}",
+        where=str(find_home() / "outputs"),
+        hint="free some space, or set HONE_HOME to another disk, and run again",
+    )

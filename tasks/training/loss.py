@@ -1,0 +1,66 @@
+"""The loss: cross-entropy of the trained tokens only, computed in pieces.
+
+Shapes: K trained tokens of a packed row, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from tasks.training.attention import is_varlen
+from tasks.training.collator import PackedRow, build_inputs
+
+CHUNK_BYTES = 1 << 28  # float32 logits of one piece: 256 MiB
+
+
+def compute_token_losses(model: Any, row: PackedRow) -> torch.Tensor:
+    """Return the negative log-likelihood of each trained token of a packed row, in nats.
+
+    The head runs for the positions before trained tokens only: prompt tokens cost no logits.
+
+    Args:
+        model: A causal language model, with or without an adapter, on the row's device.
+        row: The packed row, with at least one trained token.
+
+    Returns:
+        (K,), float32, in the order of the row's tokens.
+    """
+    inputs = build_inputs(row, is_varlen=is_varlen(model))
+    if _accepts_logits_to_keep(type(_unwrap(model))):
+        logits_KV = model(**inputs, logits_to_keep=row.logits_to_keep).logits[0]
+    else:
+        logits_KV = model(**inputs).logits[0, row.logits_to_keep]
+    return compute_cross_entropy(logits_KV, row.targets)
+
+
+def compute_cross_entropy(logits_KV: torch.Tensor, targets_K: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy of each token in float32, never all logits in float32 at once.
+
+    Args:
+        logits_KV: Logits in the model's precision.
+        targets_K: Token ids.
+    """
+    tokens_per_chunk = max(1, CHUNK_BYTES // (4 * logits_KV.size(1)))
+    if len(targets_K) <= tokens_per_chunk:
+        return _compute_chunk(logits_KV, targets_K)
+    chunks = zip(logits_KV.split(tokens_per_chunk), targets_K.split(tokens_per_chunk), strict=True)
+    return torch.cat([checkpoint(_compute_chunk, *c, use_reentrant=False) for c in chunks])
+
+
+def _compute_chunk(logits_KV: torch.Tensor, targets_K: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits_KV.float(), targets_K, reduction="none")
+
+
+def _unwrap(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@functools.cache
+def _accepts_logits_to_keep(model_class: type) -> bool:
+    return "logits_to_keep" in inspect.signature(model_class.forward).parameters

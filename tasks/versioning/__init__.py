@@ -1,0 +1,1 @@
+"""Which bytes a run reads: data versions and pinned base models."""

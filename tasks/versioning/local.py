@@ -1,0 +1,43 @@
+"""A local file or folder as a data source."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from configs.errors import RequestError
+from tasks.versioning.sources import SourceFile
+
+
+class LocalSource:
+    """A file or folder on this machine; its commit is the digest of what was copied."""
+
+    commit: str | None = None
+
+    def __init__(self, uri: str, place: Path) -> None:
+        if not place.exists():
+            raise RequestError(
+                message=f"no file or folder {place}",
+                where=f"data.source={uri}",
+                allowed="an existing file or folder",
+                hint="check the path; relative ones start at the preset's folder",
+            )
+        self.uri = uri
+        self.is_single_file = place.is_file()
+        self._root = place.parent if place.is_file() else place
+        self._only = place.name if place.is_file() else None
+
+    def list_files(self) -> list[SourceFile]:
+        """Return all files that are not hidden, sorted by name."""
+        if self._only:
+            return [SourceFile(self._only, (self._root / self._only).stat().st_size)]
+        names = (p.relative_to(self._root) for p in self._root.rglob("*") if p.is_file())
+        visible = [n for n in names if not any(part.startswith(".") for part in n.parts)]
+        return [
+            SourceFile(name.as_posix(), (self._root / name).stat().st_size)
+            for name in sorted(visible)
+        ]
+
+    def copy_file(self, name: str, target: Path) -> None:
+        """Copy one file's bytes to `target`."""
+        shutil.copyfile(self._root / name, target)

@@ -1,0 +1,93 @@
+"""Take a data version: copy the selected files of a source into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import RequestError
+from tasks.versioning.selection import Selection, select_files
+from tasks.versioning.sources import SourceFile, open_source
+from tasks.versioning.store import digest_tree, store_file
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The selected files of a source, copied into the store."""
+
+    source: str
+    commit: str
+    tree: dict[str, str]
+    """`train/PATH` and `eval/SET/FILE` to SHA-256."""
+    num_bytes: int
+    passed_over: tuple[str, ...]
+
+
+def take_snapshot(
+    source: str,
+    *,
+    locate: Callable[[str], Path],
+    pattern: str | None,
+    eval_sources: Mapping[str, str],
+    is_readable: Callable[[str], bool],
+    blobs: Path,
+) -> Snapshot:
+    """Copy what a run reads into the store, so that later edits of the source change nothing.
+
+    Args:
+        source: The source as configured.
+        locate: Where a configured path lies on this machine.
+        pattern: Which files of a folder are training data.
+        eval_sources: More evaluation sets by name, each a file.
+        is_readable: Whether hone reads files of this name.
+        blobs: The store's folder.
+
+    Raises:
+        RequestError: A source is missing or holds nothing to read.
+    """
+    opened = open_source(source, locate(source))
+    files = opened.list_files()
+    selection = select_files(
+        files,
+        pattern=pattern,
+        is_single_file=opened.is_single_file,
+        is_readable=is_readable,
+        source=source,
+    )
+    _require_content(files, selection, source)
+    tree = {f"train/{name}": store_file(opened, name, blobs) for name in selection.train}
+    for set_name, name in selection.evaluation.items():
+        tree[f"eval/{set_name}/{name.rsplit('/', 1)[-1]}"] = store_file(opened, name, blobs)
+    for set_name, uri in sorted(eval_sources.items()):
+        extra = open_source(uri, locate(uri))
+        if not extra.is_single_file:
+            raise RequestError(
+                message=f"{uri} is a folder",
+                where=f"data.eval_sources.{set_name}",
+                allowed="one file for each evaluation set",
+            )
+        if set_name in selection.evaluation:
+            raise RequestError(
+                message=f"the source has an evaluation set {set_name} already",
+                where=f"data.eval_sources.{set_name}",
+                allowed="a name that eval/ does not bring",
+            )
+        name = extra.list_files()[0].name
+        tree[f"eval/{set_name}/{name}"] = store_file(extra, name, blobs)
+    tree_digest = digest_tree(tree)
+    num_bytes = sum((blobs / digest).stat().st_size for digest in tree.values())
+    commit = opened.commit or tree_digest[:40]
+    return Snapshot(source, commit, tree, num_bytes, selection.passed_over)
+
+
+def _require_content(files: Sequence[SourceFile], selection: Selection, source: str) -> None:
+    sizes = {file.name: file.num_bytes for file in files}
+    for name in (*selection.train, *selection.evaluation.values()):
+        if sizes[name] == 0:
+            raise RequestError(
+                message=f"{name} is empty",
+                where=f"data.source={source}",
+                allowed="at least one row",
+                hint="remove the file or fill it",
+            )
