@@ -28,7 +28,7 @@ def resolve_path(value: str) -> Path:
 
 
 def resolve_base(value: str) -> Path | str:
-    """Return the folder that `model.model_name_or_path` of a loaded config names, else its hub id."""
+    """Return the folder that a loaded config's base model names, or else its hub id."""
     path = CLONE / value
     return path if Path(value).is_absolute() or path.is_dir() else value
 

@@ -16,7 +16,15 @@ SECRET_VALUE = re.compile(
     r"|://[^/\s:@]+:[^/\s@]+@"  # user:password@ in a URI
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
-SECRET_WORDS = {"secret", "secrets", "password", "passwd", "passphrase", "credential", "credentials"}
+SECRET_WORDS = {
+    "secret",
+    "secrets",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "credentials",
+}
 SECRET_PAIRS = {"api_key", "apikey", "access_key", "private_key", "secret_key"}
 # A token is a secret when it is somebody's; pad_token, num_tokens and their kin are text.
 TOKEN_OWNERS = {"hf", "hub", "huggingface", "access", "auth", "api", "bearer", "wandb", "login"}

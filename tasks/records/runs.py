@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,6 +76,17 @@ def create_run_folder(config_yaml: str) -> RunFolder:
     except OSError as err:
         raise _explain_disk(err) from err
     return run
+
+
+def discard_run_folder(run: RunFolder) -> None:
+    """Remove the folder of a run whose request was wrong; only links and the config are in it."""
+    latest = run.folder.parent / "latest"
+    shutil.rmtree(run.folder)  # removes links, never what they point to
+    others = sorted(path for path in run.folder.parent.iterdir() if path != latest)
+    if latest.is_symlink():
+        latest.unlink()
+    if others:
+        replace_link(latest, others[-1])
 
 
 def link_results(run: RunFolder, links: Mapping[str, Path]) -> None:

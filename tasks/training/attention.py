@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional as F  # noqa: N812 - its name everywhere
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
@@ -23,7 +23,7 @@ UNSUPPORTED_ARGUMENTS = ("softcap", "s_aux", "position_bias")
 
 
 def attend_packed(
-    module: torch.nn.Module,
+    module: torch.nn.Module,  # noqa: ARG001 - transformers hands it on
     query_BHTD: torch.Tensor,
     key_BGTD: torch.Tensor,
     value_BGTD: torch.Tensor,

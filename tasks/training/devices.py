@@ -79,7 +79,7 @@ def resolve_dtype(dtype: str, device: Device) -> str:
     if device.kind != "cuda" and dtype == "float16":
         raise RequestError(
             where="model.dtype",
-            message=f"float16 needs a scaled loss, which only a CUDA device has; found {device.kind}",
+            message=f"float16 needs the loss scaling of a CUDA device; found {device.kind}",
             allowed="auto, float32, bfloat16",
         )
     return dtype

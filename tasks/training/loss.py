@@ -5,12 +5,11 @@ Shapes: K trained tokens of a packed row, V vocabulary.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional as F  # noqa: N812 - its name everywhere
 from torch.utils.checkpoint import checkpoint
 
 from tasks.training.attention import is_varlen
@@ -32,7 +31,7 @@ def compute_token_losses(model: Any, row: PackedRow) -> torch.Tensor:
         (K,), float32, in the order of the row's tokens.
     """
     inputs = build_inputs(row, is_varlen=is_varlen(model))
-    if _accepts_logits_to_keep(type(_unwrap(model))):
+    if "logits_to_keep" in inspect.signature(_unwrap(model).forward).parameters:
         logits_KV = model(**inputs, logits_to_keep=row.logits_to_keep).logits[0]
     else:
         logits_KV = model(**inputs).logits[0, row.logits_to_keep]
@@ -59,8 +58,3 @@ def _compute_chunk(logits_KV: torch.Tensor, targets_K: torch.Tensor) -> torch.Te
 
 def _unwrap(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-@functools.cache
-def _accepts_logits_to_keep(model_class: type) -> bool:
-    return "logits_to_keep" in inspect.signature(model_class.forward).parameters

@@ -1,0 +1,246 @@
+"""How often the gate's rule publishes a null, notices a gain, and covers the truth, by simulation.
+
+Run: python -m benchmarks.gate [--json] [--comparisons N] [--pair A.jsonl B.jsonl]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from configs.schema import GateConfig
+from tasks.evaluation.metrics import METRICS, combine_ratio
+from tasks.evaluation.power import smallest_detectable
+from tasks.evaluation.predictions import read_predictions
+from tasks.evaluation.significance import (
+    compare_sums,
+    find_bounds,
+    find_least_informative,
+    resample_sums,
+)
+
+# Shape suffixes: C comparisons, G groups, R rows of a group, K = 2 sums (value, weight).
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+ALPHA = 0.025
+NUM_ROWS = (50, 200, 1000)
+GROUP_SIZES = (1, 4, 10)
+DISCORDANCE = 0.2
+TRUE_GAIN = 0.1
+BATCH = 100  # comparisons bounded together
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured share with its Monte-Carlo standard error."""
+
+    metric: str
+    rows: int
+    group_size: int
+    share: float
+    error: float
+    gain: float | None = None
+    """For power: the gain that `smallest_detectable` announced."""
+
+
+def measure_share(
+    flags: Flags, metric: str, rows: int, size: int, gain: float | None = None
+) -> Figure:
+    """Return the share of flags that are set, with its standard error."""
+    share = float(flags.mean())
+    error = math.sqrt(max(share * (1 - share), 1 / len(flags)) / len(flags))
+    return Figure(metric, rows, size, round(share, 5), round(error, 5), gain)
+
+
+def draw_signs(rng: np.random.Generator, shape: tuple[int, ...], gain: float) -> Array:
+    """Draw +1 (won), -1 (lost), 0 (unchanged) with the stated discordance and gain."""
+    uniform = rng.random(shape)
+    won, lost = (DISCORDANCE + gain) / 2, (DISCORDANCE - gain) / 2
+    return (uniform < won).astype(float) - (uniform > 1 - lost)
+
+
+def draw_exact_match(rng: np.random.Generator, size: int, shape: tuple[int, int]) -> Array:
+    """Draw exact-match differences of two seeds, shape (C, G, K).
+
+    In a group that changes, nine rows of ten change, each way: the seeds differ by whole groups.
+    """
+    changed = draw_signs(rng, shape, 0.0)
+    return np.stack([changed * rng.binomial(size, 0.9, shape), np.full(shape, size)], axis=-1)
+
+
+def draw_nll(rng: np.random.Generator, size: int, shape: tuple[int, int], gain: float) -> Array:
+    """Draw NLL differences (summed over a group's tokens) and tokens, shape (C, G, K).
+
+    Long-tailed token counts; half of the noise is common to a group.
+    """
+    tokens = np.ceil(rng.lognormal(3.0, 0.8, (*shape, size)))
+    common = rng.standard_t(5, (*shape, 1))
+    noise = common + rng.standard_t(5, (*shape, size))
+    nats = (tokens * (gain + 0.1 * noise)).sum(axis=-1)
+    return np.stack([nats, tokens.sum(axis=-1)], axis=-1)
+
+
+def bound_batch(sums_CGK: Array) -> Iterator[tuple[float, float]]:
+    """Bound many comparisons with the gate's own functions; one draw of the resamples for all."""
+    gate = GateConfig()
+    num_groups = sums_CGK.shape[1]
+    for start in range(0, len(sums_CGK), BATCH):
+        part_CGK = sums_CGK[start : start + BATCH]
+        columns = part_CGK.transpose(1, 0, 2).reshape(num_groups, -1)
+        resampled = resample_sums(columns, gate.num_resamples, gate.seed)
+        resampled = resampled.reshape(gate.num_resamples, -1, 2)
+        for index, sums_GK in enumerate(part_CGK):
+            value = float(combine_ratio(sums_GK.sum(axis=0)))
+            values_B = combine_ratio(resampled[:, index])
+            bounds = find_bounds(value, values_B, alpha=ALPHA, num_groups=num_groups)
+            yield bounds.lower, bounds.upper
+
+
+def decide_batch(sums_CGK: Array) -> tuple[Flags, Array]:
+    """Return for each comparison whether it publishes, and its bounds, shape (C, 2)."""
+    bounds = np.array(list(bound_batch(sums_CGK)))
+    informative = (sums_CGK[..., 0] != 0).sum(axis=1)
+    published = (bounds[:, 0] > 0) & (informative >= find_least_informative(ALPHA))
+    check_batch(sums_CGK[0], bounds[0])
+    return published, bounds
+
+
+def check_batch(sums_GK: Array, bounds: Array) -> None:
+    """Assert that the batch's bounds are those of the gate's `compare_sums`."""
+    gate = GateConfig()
+    # Zero-padded names keep the order of the groups, and with it the resamples.
+    names = [f"{index:06d}" for index in range(len(sums_GK))]
+    opponent_GK = np.stack([np.zeros(len(sums_GK)), sums_GK[:, 1]], axis=-1)
+    found = compare_sums(
+        sums_GK, opponent_GK, names, combine_ratio, higher_is_better=True, alpha=ALPHA,
+        num_resamples=gate.num_resamples, seed=gate.seed,
+    ).improvement  # fmt: skip
+    assert np.allclose([found.lower, found.upper], bounds), (found, bounds)
+
+
+def flip_signs(rng: np.random.Generator, sums_CGK: Array) -> Array:
+    """Swap the two arms of each group at random: whatever the pair was, it is exchangeable now."""
+    flips_CG = rng.choice([-1.0, 1.0], sums_CGK.shape[:2])
+    return np.stack([sums_CGK[..., 0] * flips_CG, sums_CGK[..., 1]], axis=-1)
+
+
+def measure_false_publishes(comparisons: int) -> list[Figure]:
+    """Compare pairs of seeds that are no better than each other; none should be published."""
+    figures = []
+    for rows in NUM_ROWS:
+        for size in GROUP_SIZES:
+            rng = np.random.default_rng([1, rows, size])
+            shape = (comparisons, rows // size)
+            matches = flip_signs(rng, draw_exact_match(rng, size, shape))
+            nats = flip_signs(rng, draw_nll(rng, size, shape, 0.0))
+            figures += [
+                measure_share(decide_batch(matches)[0], "exact_match", rows, size),
+                measure_share(decide_batch(nats)[0], "nll", rows, size),
+            ]
+    return figures
+
+
+def measure_power(comparisons: int) -> list[Figure]:
+    """Compare candidates that are better by the smallest gain that was announced for them."""
+    figures = []
+    for rows in NUM_ROWS:
+        for size in GROUP_SIZES:
+            groups = rows // size
+            announced = smallest_detectable(
+                [size] * groups, alpha=ALPHA, discordances=[DISCORDANCE]
+            )[DISCORDANCE]
+            if announced is None:
+                figures.append(Figure("exact_match", rows, size, 0.0, 0.0))
+                continue
+            rng = np.random.default_rng([2, rows, size])
+            signs = draw_signs(rng, (comparisons, groups), announced)
+            sums = np.stack([signs * size, np.full(signs.shape, float(size))], axis=-1)
+            published = decide_batch(sums)[0]
+            figures.append(measure_share(published, "exact_match", rows, size, announced))
+    return figures
+
+
+def measure_coverage(comparisons: int) -> list[Figure]:
+    """Count how often the 95 % interval holds the true gain."""
+    figures = []
+    for rows in NUM_ROWS:
+        for size in GROUP_SIZES:
+            rng = np.random.default_rng([3, rows, size])
+            shape = (comparisons, rows // size)
+            signs = draw_signs(rng, shape, TRUE_GAIN)
+            matches = np.stack([signs * size, np.full(shape, float(size))], axis=-1)
+            nats = draw_nll(rng, size, shape, TRUE_GAIN)
+            for metric, sums in (("exact_match", matches), ("nll", nats)):
+                bounds = decide_batch(sums)[1]
+                # A share moves in steps of a group; half a step is not a miss.
+                slack = 1e-9
+                covered = (bounds[:, 0] <= TRUE_GAIN + slack) & (bounds[:, 1] >= TRUE_GAIN - slack)
+                figures.append(measure_share(covered, metric, rows, size))
+    return figures
+
+
+def measure_pair(first: Path, second: Path, comparisons: int) -> list[Figure]:
+    """Flip the arms of two real prediction files at random, in groups of 1, 4 and 10 rows."""
+    rows_a = {row.id: row for row in read_predictions(first)}
+    rows_b = {row.id: row for row in read_predictions(second)}
+    ids = sorted(rows_a.keys() & rows_b.keys())
+    figures = []
+    for metric in ("exact_match", "nll"):
+        sums_a = METRICS[metric].collect_sums([rows_a[i] for i in ids])
+        sums_b = METRICS[metric].collect_sums([rows_b[i] for i in ids])
+        pairs = np.stack([sums_a[:, 0] - sums_b[:, 0], sums_a[:, 1]], axis=-1)
+        for rows in NUM_ROWS:
+            for size in GROUP_SIZES:
+                rng = np.random.default_rng([4, rows, size])
+                drawn = pairs[rng.integers(0, len(pairs), (comparisons, rows // size, size))]
+                sums = flip_signs(rng, drawn.sum(axis=2))
+                figures.append(measure_share(decide_batch(sums)[0], metric, rows, size))
+    return figures
+
+
+def summarise(comparisons: int, pair: tuple[Path, Path] | None) -> dict[str, object]:
+    """Run everything and return one JSON value."""
+    groups = {
+        "false_publish": measure_false_publishes(comparisons),
+        "power": measure_power(comparisons),
+        "coverage": measure_coverage(comparisons),
+    }
+    if pair:
+        groups["false_publish_real_pair"] = measure_pair(*pair, comparisons)
+    return {
+        "alpha": ALPHA,
+        "comparisons": comparisons,
+        "num_resamples": GateConfig().num_resamples,
+        **{name: [asdict(figure) for figure in figures] for name, figures in groups.items()},
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the figures, as a table or as one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--comparisons", type=int, default=2_000)
+    parser.add_argument("--pair", type=Path, nargs=2, default=None)
+    options = parser.parse_args(arguments)
+    result = summarise(options.comparisons, options.pair)
+    if options.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+        return
+    for name, figures in result.items():
+        if isinstance(figures, list):
+            for f in figures:
+                row = f"{f['metric']:12} rows {f['rows']:5} groups of {f['group_size']:2}"
+                print(f"{name:24} {row}  {f['share']:.4f} +- {f['error']:.4f}", f["gain"] or "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The `hone` command: what each subcommand takes, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from configs.errors import TROUBLESHOOTING, HoneError, RequestError, RunError
+
+app = typer.Typer(
+    name="hone",
+    help="Fine-tune a language model on your data; publish it only when it is proven better.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# typer names only this subclass of it.
+UsageError: Any = typer.BadParameter.__base__
+
+EXIT_CODES = """Exit codes: 0 done; 2 finished, and the answer is no (not better, inconclusive);
+3 the request is wrong and nothing was changed; 1 failed on the way, can be run again;
+130, 143 cancelled, resumable."""
+
+BUG_HINT = f"this is not expected: see {TROUBLESHOOTING}, or report it with `hone version`"
+
+Preset = Annotated[str, typer.Argument(help="A preset's name (see `hone configs`) or its path.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run folder, a checkpoint, a model folder, models:/NAME@ALIAS, or a hub id.",
+    ),
+]
+StageName = Literal["version", "format", "evaluate", "train", "decide", "publish"]
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    preset: Preset,
+    overrides: Overrides = None,
+    until: Annotated[
+        StageName | None,
+        typer.Option(help="Stop after this stage; the next run goes on from there."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Run the whole pipeline: version, format, train, evaluate, decide, publish."""
+    from flows.commands.run import run_pipeline
+
+    return run_pipeline(preset, overrides or [], until=until, as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def plan(preset: Preset, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Show everything that can be known before training."""
+    from flows.commands.plan import show_plan
+
+    return show_plan(preset, overrides or [], as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def evaluate(
+    model: ModelName,
+    preset: Annotated[
+        str | None, typer.Option(help="Take the data and settings from this preset.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Score this file, in any format that hone reads.")
+    ] = None,
+    num_samples: Annotated[
+        int | None, typer.Option(min=1, help="Score only this many rows of each set.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write each answer with its scores to this JSONL file.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> int:
+    """Score any model."""
+    from flows.commands.score import score_model
+
+    return score_model(
+        model, preset=preset, data=data, num_samples=num_samples, output=output,
+        overrides=overrides or [], as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command(epilog=EXIT_CODES)
+def generate(
+    model: ModelName,
+    prompt: Annotated[
+        str | None, typer.Option(help="Answer this; without it, a conversation begins.")
+    ] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="Answer each line (or each JSONL prompt).")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Nucleus sampling.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    num_samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    as_json: Json = False,
+) -> int:
+    """Answer prompts, or talk when no prompt is given."""
+    from flows.commands.talk import answer_prompts
+
+    return answer_prompts(
+        model, prompt=prompt, input_file=input_file, temperature=temperature, top_p=top_p,
+        max_new_tokens=max_new_tokens, num_samples=num_samples, seed=seed, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command(epilog=EXIT_CODES)
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder for your preset and data.")],
+    as_json: Json = False,
+) -> int:
+    """Start your own: a preset, a data folder, and the next command to type."""
+    from flows.commands.start import start_project
+
+    return start_project(folder, as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def configs(as_json: Json = False) -> int:
+    """List the presets: purpose, method, and the GPU memory that each needs."""
+    from flows.commands.presets import show_presets
+
+    return show_presets(as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def doctor(as_json: Json = False) -> int:
+    """Check what works on this machine and which servers answer."""
+    from flows.commands.diagnose import diagnose
+
+    return diagnose(as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def version(as_json: Json = False) -> int:
+    """Print hone's version, its code revision, and the libraries under it."""
+    from flows.commands.about import show_version
+
+    return show_version(as_json=as_json)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the contract's code."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        _read_environment_file()
+        code = int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+    except UsageError as err:
+        code = _show_error(_translate_usage(err))
+    except HoneError as err:
+        code = _show_error(err)
+    except (KeyboardInterrupt, typer.Abort):
+        print("cancelled; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
+        code = 130
+    except Exception as err:  # noqa: BLE001 - a bug: show where, and keep the contract's code
+        traceback.print_exc()
+        code = _show_error(RunError(message=f"{type(err).__name__}: {err}", hint=BUG_HINT))
+    sys.exit(code)
+
+
+def _translate_usage(err: Any) -> RequestError:
+    command = err.ctx.command_path if err.ctx else "hone"
+    return RequestError(
+        message=err.format_message().rstrip("."), where=command, hint=f"see `{command} --help`"
+    )
+
+
+def _show_error(err: HoneError) -> int:
+    """Print one error: a JSON object on stdout with `--json`, else text on stderr."""
+    if "--json" in sys.argv:
+        print(json.dumps({"error": err.to_dict()}))  # noqa: T201
+    else:
+        print(f"hone: {err}", file=sys.stderr)  # noqa: T201
+    return err.exit_code
+
+
+def _read_environment_file() -> None:
+    """Read `.env` of the current folder; it never overrides the environment."""
+    if Path(".env").is_file():
+        from dotenv import load_dotenv
+
+        load_dotenv(Path(".env"), override=False)
+
+
+def _raise_terminated(signum: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    main()

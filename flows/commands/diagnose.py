@@ -1,0 +1,122 @@
+"""`hone doctor`: what works on this machine and which servers answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import urlopen
+
+from flows.embedded_server import is_server_configured
+from flows.terminal import print_json, print_table
+from tasks.records.digests import find_versions
+from tasks.records.home import find_home, find_project
+from tasks.training.devices import detect_device
+
+LIBRARIES = ("torch", "transformers", "peft", "datasets", "bitsandbytes", "prefect", "mlflow")
+LEAST_FREE_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: Literal["ok", "note", "wrong"]
+    found: str
+
+
+def diagnose(*, as_json: bool) -> int:
+    """Print the findings; 1 when something that a run needs is wrong."""
+    findings = list(find_all())
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        print_table(["", "what", "found"], [[f.state, f.what, f.found] for f in findings])
+    return 1 if any(finding.state == "wrong" for finding in findings) else 0
+
+
+def find_all() -> Iterator[Finding]:
+    """Look at everything, in the order in which it matters."""
+    yield _check_python()
+    yield from _check_libraries()
+    yield _check_device()
+    yield from _check_home()
+    yield _check_tiny_base()
+    yield _check_prefect()
+    yield _check_server("MLflow", "MLFLOW_TRACKING_URI", "/health", f"{find_home()}/mlflow.db")
+    yield _check_server("lakeFS", "LAKEFS_ENDPOINT", "/_health", "local folders")
+    token = "set" if os.environ.get("HF_TOKEN") else "not set: gated and private models are refused"
+    yield Finding("HF_TOKEN", "note" if "not" in token else "ok", token)
+
+
+def _check_python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "wrong", version)
+
+
+def _check_libraries() -> Iterator[Finding]:
+    for name, version in find_versions(*LIBRARIES).items():
+        yield Finding(name, "wrong" if version == "absent" else "ok", version)
+
+
+def _check_device() -> Finding:
+    device = detect_device()
+    bfloat16 = "bfloat16" if device.has_bfloat16 else "no bfloat16"
+    text = f"{device.kind}: {device.name}, {device.memory_bytes / 2**30:.0f} GiB, {bfloat16}"
+    return Finding("device", "ok" if device.kind == "cuda" else "note", text)
+
+
+def _check_home() -> Iterator[Finding]:
+    home = find_home()
+    is_writable = os.access(home, os.W_OK) if home.exists() else False
+    yield Finding("HONE_HOME", "ok" if is_writable else "wrong", str(home))
+    free_bytes = shutil.disk_usage(home if home.exists() else find_project()).free
+    yield Finding(
+        "free space",
+        "ok" if free_bytes > LEAST_FREE_BYTES else "wrong",
+        f"{free_bytes / 2**30:.1f} GiB",
+    )
+
+
+def _check_tiny_base() -> Finding:
+    weights = find_project() / "data" / "tiny-base" / "model.safetensors"
+    return Finding("tiny base model", "ok" if weights.is_file() else "wrong", str(weights.parent))
+
+
+def _check_prefect() -> Finding:
+    if not is_server_configured():
+        return Finding("Prefect server", "note", "none configured: each run brings its own")
+    if not os.environ.get("PREFECT_API_URL"):
+        return Finding("Prefect server", "note", "configured in the active Prefect profile")
+    return _check_server("Prefect server", "PREFECT_API_URL", "/health", "")
+
+
+def _check_server(what: str, variable: str, health: str, default: str) -> Finding:
+    """Ask a server for its health, without telling credentials that stand in its address."""
+    address = os.environ.get(variable, "")
+    if not address:
+        return Finding(what, "note", f"{variable} is not set: {default}")
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"}:
+        return Finding(what, "note", f"{variable} is not an http address: not asked")
+    shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+    path = parts.path.removesuffix("/api/v1").rstrip("/") + health
+    problem = _ask(lambda: urlopen(urlunsplit((*parts[:2], path, "", "")), timeout=5))  # noqa: S310
+    return Finding(what, "wrong" if problem else "ok", f"{shown}: {problem or 'answers'}")
+
+
+def _ask(request: Callable[[], object]) -> str:
+    """Return what is wrong with a server's answer; empty when it answers."""
+    try:
+        request()
+    except HTTPError as err:
+        return f"answers with status {err.code}"
+    except (URLError, OSError, ValueError) as err:
+        return f"does not answer ({getattr(err, 'reason', err)})"
+    return ""

@@ -1,0 +1,74 @@
+"""`hone evaluate`: score any model on any data."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.errors import RequestError
+from configs.load import load_config
+from flows.logs import choose_logging, show_logs
+from flows.terminal import print_json, print_table, print_text
+from tasks.records.runs import check_home
+
+
+def score_model(
+    model: str,
+    *,
+    preset: str | None,
+    data: Path | None,
+    num_samples: int | None,
+    output: Path | None,
+    overrides: Sequence[str],
+    as_json: bool,
+) -> int:
+    """Score a model on the evaluation sets of a preset, or on a file, and print the metrics.
+
+    Raises:
+        RequestError: Neither data nor preset names something to score, or one of them is wrong.
+    """
+    choose_logging()
+    from tasks.score import score
+
+    show_logs()
+    check_home()
+    if data is None and preset is None:
+        raise RequestError(
+            message="nothing to score the model on",
+            where="hone evaluate",
+            allowed="--data FILE, --preset PRESET, or both",
+        )
+    if num_samples:
+        overrides = [*overrides, f"evaluation.num_samples={num_samples}"]
+    config = load_config(preset, overrides)
+    result = score(model, config, data.resolve() if data else None)
+    if output:
+        _write_answers(result.folder / "predictions", output)
+    if as_json:
+        print_json({"model": model, "metrics": result.metrics, "output": output and str(output)})
+        return 0
+    _show(result.metrics)
+    if output:
+        print_text(f"answers  {output}")
+    return 0
+
+
+def _write_answers(predictions: Path, output: Path) -> None:
+    """Join the answers of all sets into one file, atomically."""
+    with tempfile.NamedTemporaryFile("wb", dir=output.parent, delete=False) as joined:
+        for file in sorted(predictions.glob("*.jsonl")):
+            with file.open("rb") as part:
+                shutil.copyfileobj(part, joined)
+    Path(joined.name).replace(output)
+
+
+def _show(metrics: dict[str, dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    rows = [
+        [name, *(f"{values[name]:.4g}" if name in values else "" for values in metrics.values())]
+        for name in names
+    ]
+    print_table(["metric", *metrics], rows)

@@ -1,0 +1,101 @@
+"""Score one model on the frozen evaluation splits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from configs.schema import RunConfig
+from tasks.observe import TaskObserver
+from tasks.records.digests import digest_code, digest_folder, find_versions
+from tasks.records.entries import reuse_or_build
+from tasks.records.handles import Arm, Evaluation, FormattedData, ModelReference
+from tasks.records.home import find_home, resolve_in_home
+from tasks.records.observer import Observer
+from tasks.resolve import load_model
+from tasks.training.devices import detect_device
+
+LOG = logging.getLogger("hone")
+NOT_EVALUATED = {"train", "validation"}
+
+
+@task(name="evaluate", task_run_name="evaluate-{arm}", cache_policy=NO_CACHE)
+def evaluate(
+    arm: Arm, model: ModelReference, formatted: FormattedData, config: RunConfig
+) -> Evaluation:
+    """Answer and score every example of the evaluation splits; keep each answer."""
+    splits = [name for name in formatted.splits if name not in NOT_EVALUATED]
+    observer = TaskObserver(f"evaluate {arm}")
+    handle = evaluate_splits(arm, model, formatted, config, splits, observer)
+    LOG.info(
+        "evaluate %s: test %s%s", arm,
+        ", ".join(f"{n} {value:.4g}" for n, value in handle.metrics.get("test", {}).items()),
+        " (from the cache)" if handle.reused else "",
+    )  # fmt: skip
+    return handle
+
+
+def evaluate_splits(
+    arm: Arm,
+    model: ModelReference,
+    formatted: FormattedData,
+    config: RunConfig,
+    splits: Sequence[str],
+    observer: Observer,
+) -> Evaluation:
+    """Do what `evaluate` does on the named splits, without Prefect."""
+    key = {
+        "model": model.model_dump(
+            mode="json", exclude={"path": True, "base": {"location", "name"}}
+        ),
+        "splits": {name: formatted.splits[name].digest for name in sorted(splits)},
+        "template": formatted.template_digest,
+        "settings": config.evaluation.model_dump(mode="json"),
+        "device": detect_device().kind,
+        "code": digest_code("tasks.evaluation", "tasks.formatting", "tasks.training.models"),
+        "versions": find_versions("torch", "transformers", "peft", "rouge-score", "nltk"),
+    }
+    handle = reuse_or_build(
+        "evaluate",
+        key,
+        Evaluation,
+        lambda entry: _build(arm, model, formatted, config, sorted(splits), observer, entry),
+        exclude=("timing.json",),
+    )
+    return handle.model_copy(update={"arm": arm})  # the champion was once a candidate
+
+
+def _build(
+    arm: Arm,
+    model: ModelReference,
+    formatted: FormattedData,
+    config: RunConfig,
+    splits: Sequence[str],
+    observer: Observer,
+    entry: Path,
+) -> Evaluation:
+    from tasks.evaluation.evaluate import evaluate_model
+    from tasks.formatting.examples import read_examples
+    from tasks.formatting.rendering import load_renderer
+
+    tokenizer = resolve_in_home(model.path) if model.path else formatted.folder / "tokenizer"
+    metrics = evaluate_model(
+        load_model(model, config.model),
+        load_renderer(tokenizer, None, formatted.kind),
+        {s: read_examples(formatted.folder / "examples" / f"{s}.jsonl") for s in splits},
+        entry,
+        evaluation=config.evaluation,
+        kind=formatted.kind,
+        observer=observer,
+    )
+    return Evaluation(
+        path=entry.relative_to(find_home()).as_posix(),
+        digest=digest_folder(entry / "predictions"),
+        arm=arm,
+        model_digest=model.digest,
+        metrics=metrics,
+    )

@@ -1,0 +1,187 @@
+"""Answers of a model to prompts: batched, sorted by length, left-padded, greedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import GenerationConfig
+
+from configs.errors import RequestError
+from tasks.records.observer import Observer
+
+if TYPE_CHECKING:
+    from tasks.formatting.rendering import Renderer
+
+# Shape suffixes: B prompts of a batch, T tokens.
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to one prompt."""
+
+    token_ids: tuple[int, ...]
+    """The new tokens, the end token included where there is one."""
+    text: str
+    """The new tokens as text, without the end token."""
+    ended: bool
+    """Whether it ended by itself."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; evaluations never draw."""
+
+    temperature: float = 1.0
+    """Divides the logits; lower is more like greedy."""
+    top_p: float = 1.0
+    """Draw among the likeliest tokens that together have this probability."""
+    seed: int = 0
+    """The same seed draws the same answers."""
+
+
+def unwrap_model(model: Any) -> Any:
+    """Return the module that generates: an adapter's base, with the adapter inside it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def find_context_length(model: Any) -> int | None:
+    """Return how many tokens the model was made for, or None where it does not say."""
+    config = unwrap_model(model).config.get_text_config()
+    length = getattr(config, "max_position_embeddings", None)
+    return None if length is None else int(length)
+
+
+def check_context(
+    lengths: Sequence[int], names: Sequence[str], limit: int | None, key: str
+) -> None:
+    """Refuse rows that the model's context does not hold; nothing is ever cut.
+
+    Args:
+        lengths: Tokens of each row, those to be generated included.
+        names: Where each row came from.
+        limit: The model's context in tokens; None: unknown, nothing is refused.
+        key: The config key to look at.
+
+    Raises:
+        RequestError: With the first rows that are too long.
+    """
+    if limit is None:
+        return
+    rows = zip(lengths, names, strict=True)
+    too_long = [f"{name}: {length} tokens" for length, name in rows if length > limit]
+    if too_long:
+        raise RequestError(
+            where=key,
+            message=f"{len(too_long)} evaluation rows do not fit the model's context",
+            allowed=f"{limit} tokens, new tokens included",
+            hint="lower evaluation.max_new_tokens, shorten the rows, or take another base model",
+            problems=tuple(too_long[:10]),
+        )
+
+
+def build_generation_config(
+    renderer: Renderer, max_new_tokens: int, sampling: Sampling | None = None
+) -> GenerationConfig:
+    """Return the one configuration of an evaluation: greedy, with every end token respected."""
+    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling else {}
+    return GenerationConfig(
+        **drawn,
+        do_sample=sampling is not None,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(renderer.end_token_ids),
+        pad_token_id=renderer.pad_token_id,
+        use_cache=True,
+    )
+
+
+@contextmanager
+def use_only(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """Replace the model's own generation config for a while.
+
+    `generate` fills what a given config leaves open from the model's own, so that a
+    repetition penalty or forced tokens there would change "greedy" answers.
+    """
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int, device: Any) -> dict[str, Any]:
+    """Return `input_ids` and `attention_mask` of shape (B, T), padded on the left."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids_BT = [[pad_token_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    mask_BT = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return {
+        "input_ids": torch.tensor(ids_BT, device=device),
+        "attention_mask": torch.tensor(mask_BT, device=device),
+    }
+
+
+def cut_answer(renderer: Renderer, token_ids: list[int]) -> Answer:
+    """Return what was generated up to the first end token."""
+    ends = [i for i, token in enumerate(token_ids) if token in renderer.end_token_ids]
+    if not ends:
+        return Answer(tuple(token_ids), renderer.decode(token_ids), False)
+    return Answer(
+        tuple(token_ids[: ends[0] + 1]),
+        renderer.decode(token_ids[: ends[0]]),
+        True,
+    )
+
+
+def generate_answers(
+    model: Any,
+    renderer: Renderer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    observer: Observer,
+    names: Sequence[str] | None = None,
+    sampling: Sampling | None = None,
+) -> list[Answer]:
+    """Answer each prompt, greedily unless told otherwise, in batches of prompts of similar length, longest first.
+
+    Args:
+        model: A causal LM in eval mode, with or without an adapter.
+        renderer: What made the prompts; knows the end tokens.
+        prompts: Token ids of each prompt.
+        max_new_tokens: Longest answer, the end token included.
+        batch_size: Prompts answered at a time.
+        observer: Told how many are answered.
+        names: Where each prompt came from, for errors; by default its number.
+        sampling: Draw the tokens in this way; None: always the likeliest one.
+
+    Returns:
+        One answer for each prompt, in the prompts' order.
+
+    Raises:
+        RequestError: A prompt and its answer do not fit the model's context.
+    """
+    names = names or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
+    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
+    check_context(lengths, names, find_context_length(model), "evaluation.max_new_tokens")
+    config = build_generation_config(renderer, max_new_tokens, sampling)
+    target = unwrap_model(model)
+    if sampling:
+        torch.manual_seed(sampling.seed)
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    answers: dict[int, Answer] = {}
+    with use_only(target, config), torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            inputs = pad_left([prompts[i] for i in batch], renderer.pad_token_id, target.device)
+            output_BT = target.generate(**inputs, generation_config=config)
+            new_BT = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
+            assert len(new_BT) == len(batch), f"{len(new_BT)} answers to {len(batch)} prompts"
+            answers |= {i: cut_answer(renderer, ids) for i, ids in zip(batch, new_BT, strict=True)}
+            observer.report_progress(len(answers), len(prompts), "answers")
+    return [answers[i] for i in range(len(prompts))]

@@ -1,0 +1,204 @@
+"""Plots of an evaluation as PNG files: metrics, loss, won and lost examples, answer lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tasks.evaluation.changes import Change, Changes, compute_token_nll
+from tasks.evaluation.predictions import Prediction
+from tasks.evaluation.significance import Bounds
+from tasks.records.handles import Arm
+from tasks.records.writing import open_atomic
+
+COLORS: dict[Arm, str] = {"baseline": "#94a3b8", "champion": "#d97706", "finetuned": "#2563eb"}
+LABELS: dict[Arm, str] = {
+    "baseline": "baseline", "champion": "champion", "finetuned": "fine-tuned",
+}  # fmt: skip
+WON, LOST, UNCHANGED = "#059669", "#dc2626", "#cbd5e1"
+INK, MUTED, GRID = "#0f172a", "#475569", "#e2e8f0"
+SHARE_METRICS = ("exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu")
+STYLE = {
+    "font.size": 10,
+    "axes.edgecolor": "#94a3b8",
+    "axes.labelcolor": MUTED,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK,
+    "axes.titlepad": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "legend.frameon": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+}
+
+
+@contextmanager
+def draw_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Give an empty figure and write it when the block ends; its bytes follow from its content."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        yield figure
+        with open_atomic(path, "wb") as file:
+            figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def order_arms(arms: Mapping[Arm, Any]) -> list[Arm]:
+    """Return the arms that there are, the candidate last."""
+    return [arm for arm in COLORS if arm in arms]
+
+
+def draw_bars(
+    axes: Any, intervals: Mapping[Arm, Mapping[str, Bounds]], metrics: Sequence[str]
+) -> None:
+    """Draw one bar for each arm and metric, with its interval and its value above."""
+    arms = order_arms(intervals)
+    width = 0.8 / len(arms)
+    for index, arm in enumerate(arms):
+        bounds = [intervals[arm][metric] for metric in metrics]
+        places = [x + (index - (len(arms) - 1) / 2) * width for x in range(len(metrics))]
+        values = [b.value for b in bounds]
+        # A bound may lie on the other side of the value by rounding only.
+        reach = [
+            [max(0.0, b.value - b.lower) for b in bounds],
+            [max(0.0, b.upper - b.value) for b in bounds],
+        ]
+        axes.bar(places, values, 0.92 * width, color=COLORS[arm], label=LABELS[arm])
+        axes.errorbar(places, values, reach, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3)
+        for place, bound in zip(places, bounds, strict=True):
+            axes.annotate(
+                f"{bound.value:.2f}", (place, max(bound.upper, bound.value)), (0, 3),
+                textcoords="offset points", ha="center", fontsize=8, color=MUTED,
+            )  # fmt: skip
+    axes.set_xticks(range(len(metrics)), [metric.replace("_", " ") for metric in metrics])
+    axes.tick_params(axis="x", length=0)
+    axes.grid(axis="y")
+
+
+def plot_metrics(
+    path: Path, intervals: Mapping[Arm, Mapping[str, Bounds]], *, split: str, num_rows: int
+) -> None:
+    """Plot every metric of one split by arm, with 95 % intervals.
+
+    Args:
+        path: The PNG file to write.
+        intervals: By arm, then by metric.
+        split: The split's name, for the title.
+        num_rows: Its rows, for the title.
+    """
+    names = [set(bounds) for bounds in intervals.values()]
+    shared = set.intersection(*names)
+    shares = [name for name in SHARE_METRICS if name in shared]
+    columns = ([len(shares)] if shares else []) + ([1.2] if "nll" in shared else [])
+    with draw_figure(path, 2.2 + 1.3 * sum(columns), 4.2) as figure:
+        panels = figure.subplots(1, len(columns), width_ratios=columns, squeeze=False)[0]
+        if shares:
+            draw_bars(panels[0], intervals, shares)
+            panels[0].set_ylim(0, 1.12)
+            panels[0].set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+            panels[0].set_ylabel("score (more is better)")
+        if "nll" in shared:
+            draw_bars(panels[-1], intervals, ["nll"])
+            panels[-1].set_ylabel("nats per token (less is better)")
+            panels[-1].margins(y=0.12)
+        panels[0].set_title(f"Metrics on {split} ({num_rows} rows, 95 % intervals)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
+
+
+def plot_loss(path: Path, history: Sequence[Mapping[str, Any]], *, best_step: int | None) -> None:
+    """Plot training and validation loss over the optimiser steps.
+
+    Args:
+        path: The PNG file to write.
+        history: Logged records with `step`, and `loss` or `eval_loss`, in nats a token.
+        best_step: The step whose checkpoint was kept.
+    """
+    with draw_figure(path, 7.5, 4.2) as figure:
+        axes = figure.subplots()
+        for key, label, color in (
+            ("loss", "training", COLORS["baseline"]),
+            ("eval_loss", "validation", COLORS["finetuned"]),
+        ):
+            points = [(record["step"], record[key]) for record in history if key in record]
+            marker = "o" if key == "eval_loss" or len(points) < 3 else None
+            if points:
+                axes.plot(*zip(*points, strict=True), color=color, label=label, marker=marker)
+        if best_step is not None:
+            axes.axvline(best_step, color=WON, linestyle="--", linewidth=1)
+            axes.annotate(
+                f"best: step {best_step}", (best_step, 1), (-4, -4),
+                xycoords=("data", "axes fraction"), textcoords="offset points",
+                color=WON, ha="right", va="top", fontsize=9,
+            )  # fmt: skip
+        axes.set(xlabel="optimiser step", ylabel="loss (nats per trained token)", title="Loss")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.grid()
+        axes.legend(loc="center right")
+
+
+def plot_changes(path: Path, changes: Changes, *, opponent: Arm, split: str) -> None:
+    """Plot each example's NLL before and after; colour tells won, lost and unchanged answers."""
+    groups: list[tuple[str, str, Sequence[Change]]] = [
+        ("unchanged", UNCHANGED, changes.unchanged),
+        ("won", WON, changes.won),
+        ("lost", LOST, changes.lost),
+    ]
+    with draw_figure(path, 5.6, 5.4) as figure:
+        axes = figure.subplots()
+        highest = 0.0
+        for label, color, rows in groups:
+            before = [compute_token_nll(change.opponent) for change in rows]
+            after = [compute_token_nll(change.candidate) for change in rows]
+            highest = max([highest, *before, *after])
+            name = f"{label}: {len(rows)}"
+            axes.scatter(before, after, 22, color, alpha=0.75, linewidths=0, label=name)
+        limit = 1.05 * highest or 1.0
+        axes.plot([0, limit], [0, limit], color=MUTED, linewidth=1, linestyle="--", zorder=0)
+        axes.annotate(
+            "better below the line", (0.97 * limit, 0.9 * limit), ha="right", va="top",
+            color=MUTED, fontsize=9,
+        )  # fmt: skip
+        axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
+        axes.set_xlabel(f"{LABELS[opponent]}: NLL (nats per token)")
+        axes.set_ylabel("fine-tuned: NLL (nats per token)")
+        axes.set_title(f"Each example of {split} against the {LABELS[opponent]}")
+        axes.grid()
+        axes.legend(loc="upper left")
+
+
+def plot_lengths(
+    path: Path, predictions: Mapping[Arm, Sequence[Prediction]], *, split: str
+) -> None:
+    """Plot how long the answers are by arm, and how many ended by themselves."""
+    arms = order_arms(predictions)
+    longest = max((row.num_new_tokens for arm in arms for row in predictions[arm]), default=1)
+    bins = [index * max(1, -(-longest // 30)) for index in range(32)]
+    with draw_figure(path, 7.5, 1.2 + 1.7 * len(arms)) as figure:
+        panels = figure.subplots(len(arms), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, arm in zip(panels, arms, strict=True):
+            rows = predictions[arm]
+            lengths = [row.num_new_tokens for row in rows]
+            ended = sum(row.ended for row in rows) / max(1, len(rows))
+            axes.hist(lengths, bins=bins, color=COLORS[arm], edgecolor="white", linewidth=0.6)
+            label = f"{LABELS[arm]}\n{ended:.0%} ended by themselves"
+            axes.annotate(
+                label, (0.99, 0.92), xycoords="axes fraction", ha="right", va="top", color=MUTED
+            )
+            axes.set_ylabel("answers")
+            axes.grid(axis="y")
+        panels[0].set_title(f"Length of the answers on {split}")
+        panels[-1].set_xlabel("new tokens, the end token included")
+        panels[-1].set_xlim(0, 1.04 * longest)

@@ -1,0 +1,86 @@
+"""Publish a candidate that is proven better, and know what is published already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from configs.schema import RunConfig
+from tasks.decide import list_evidence
+from tasks.publishing import local
+from tasks.publishing.candidates import Candidate
+from tasks.records.handles import (
+    Arm,
+    DataVersion,
+    Decision,
+    Evaluation,
+    FormattedData,
+    Publication,
+    TrainedModel,
+)
+from tasks.records.runs import RunFolder
+from tasks.tracking.revision import find_code_revision
+from tasks.tracking.runs import open_run
+
+LOG = logging.getLogger("hone")
+
+
+@dataclass(frozen=True)
+class EarlierPublication:
+    """What became of this very candidate before."""
+
+    decision: Decision
+    publication: Publication
+
+
+def find_earlier(name: str, candidate_digest: str) -> EarlierPublication | None:
+    """Return the decision and publication of a candidate that is a version already."""
+    publication = local.find_version(name, candidate_digest)
+    if publication is None:
+        return None
+    decision = local.read_decision(publication.folder)
+    LOG.info("publish: this model is models:/%s/%s already", name, publication.version)
+    return EarlierPublication(decision.model_copy(update={"reused": True}), publication)
+
+
+@task(name="publish", cache_policy=NO_CACHE)
+def publish(
+    decision: Decision,
+    data: DataVersion,
+    formatted: FormattedData,
+    trained: TrainedModel,
+    evaluations: Mapping[Arm, Evaluation],
+    config: RunConfig,
+    run: RunFolder,
+) -> Publication:
+    """Prove the artefact in a fresh process, register it, and move the champion's alias last."""
+    from tasks.publishing.publish import AcceptanceSettings, publish_candidate
+
+    candidate = Candidate(
+        name=config.publish.name,
+        data=data,
+        formatted=formatted,
+        trained=trained,
+        evaluations=evaluations,
+        decision=decision,
+        evidence=list_evidence(trained, formatted, evaluations, run),
+        config=config.model_dump(mode="json"),
+        run=run.name,
+        code_revision=find_code_revision(),
+    )
+    settings = AcceptanceSettings(
+        num_probes=config.publish.num_probes,
+        max_logit_difference=config.publish.max_logit_difference,
+        max_new_tokens=config.evaluation.max_new_tokens,
+        batch_size=config.evaluation.per_device_eval_batch_size,
+    )
+    tracked = open_run(config.tracking.project, run.name, config.tracking.run_name)
+    publication = publish_candidate(candidate, tracked, settings)
+    card = (publication.folder / "README.md").read_text(encoding="utf-8")
+    create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
+    return publication

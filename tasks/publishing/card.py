@@ -1,0 +1,203 @@
+"""The model card, in the Hugging Face hub's format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tasks.publishing.bases import name_base
+from tasks.publishing.candidates import Candidate
+from tasks.records.handles import Check, PinnedModel
+from tasks.records.home import resolve_in_project
+
+HIGHER_IS_BETTER_NOTE = "nll and perplexity: lower is better; all others: higher is better."
+
+
+def write_card(candidate: Candidate) -> str:
+    """Return the card's text: YAML header, figures, lineage, use and limits."""
+    header = yaml.safe_dump(describe_for_hub(candidate), sort_keys=False, allow_unicode=True)
+    sections = [
+        f"# {candidate.name}",
+        _write_summary(candidate),
+        "## Figures",
+        _write_figures(candidate),
+        "## Decision",
+        _write_decision(candidate),
+        "## Training",
+        _write_training(candidate),
+        "## Lineage",
+        _write_lineage(candidate),
+        "## Use",
+        _write_use(candidate),
+        "## Limits",
+        _write_limits(candidate),
+    ]
+    return f"---\n{header}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def describe_for_hub(candidate: Candidate) -> dict[str, Any]:
+    """Return the card's header: what the hub searches, links and shows in tables."""
+    base = candidate.trained.base
+    tags = ["hone", candidate.trained.method, "text-generation"]
+    header: dict[str, Any] = {
+        "base_model": name_base(base),
+        "library_name": "transformers" if candidate.trained.method == "full" else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": tags,
+    }
+    if base_license := find_license(base):
+        header["license"] = base_license
+    header["model-index"] = [{"name": candidate.name, "results": _list_results(candidate)}]
+    return header
+
+
+def find_license(base: PinnedModel) -> str | None:
+    """Return the licence that the base model's own card names, if it has one."""
+    card = resolve_in_project(base.location) / "README.md"
+    if not card.is_file():
+        return None
+    parts = card.read_text(encoding="utf-8").split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip():
+        return None
+    header = yaml.safe_load(parts[1])
+    named = header.get("license") if isinstance(header, dict) else None
+    return str(named) if named else None
+
+
+def _list_results(candidate: Candidate) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": {"type": "text-generation", "name": "Text Generation"},
+            "dataset": {
+                "type": "hone",
+                "name": f"{candidate.data.source} ({split})",
+                "split": split,
+                "revision": candidate.data.commit,
+            },
+            "metrics": [
+                {"type": metric, "value": value, "name": metric, "verified": False}
+                for metric, value in sorted(metrics.items())
+            ],
+        }
+        for split, metrics in sorted(candidate.evaluations["finetuned"].metrics.items())
+    ]
+
+
+def _write_summary(candidate: Candidate) -> str:
+    trained, method = candidate.trained, candidate.trained.method
+    what = "All weights of" if method == "full" else f"An adapter ({method}) for"
+    share = trained.num_trainable_parameters / max(1, trained.num_parameters)
+    return (
+        f"{what} `{name_base(trained.base)}`, fine-tuned on `{candidate.data.source}`, published "
+        "by hone because the evidence says that it is better. "
+        f"{trained.num_trainable_parameters:,} of {trained.num_parameters:,} parameters are "
+        f"trained ({share:.2%}), {trained.num_bytes / 1e6:.1f} MB."
+    )
+
+
+def _write_figures(candidate: Candidate) -> str:
+    arms = list(candidate.metrics)
+    lines = [_row("split", "metric", *arms), _row(*["---"] * (2 + len(arms)))]
+    for split, metrics in sorted(candidate.evaluations["finetuned"].metrics.items()):
+        for metric in sorted(metrics):
+            values = [_find_value(candidate.metrics[arm], split, metric) for arm in arms]
+            lines.append(_row(split, metric, *values))
+    return "\n".join([*lines, "", HIGHER_IS_BETTER_NOTE])
+
+
+def _find_value(metrics: Mapping[str, Mapping[str, float]], split: str, metric: str) -> str:
+    value = metrics.get(split, {}).get(metric)
+    return "" if value is None else f"{value:.4f}"
+
+
+def _write_decision(candidate: Candidate) -> str:
+    decision = candidate.decision
+    header = ["against", "split", "metric", "role", "improvement", "bounds", "threshold", "passed"]
+    lines = [
+        f"Verdict: **{decision.verdict}** (look {decision.look}, alpha {decision.alpha:.4g}).",
+        "",
+        *(f"- {reason}" for reason in decision.reasons),
+        "",
+        _row(*header),
+        _row(*["---"] * len(header)),
+        *(_write_check(check) for check in decision.checks),
+    ]
+    return "\n".join(lines)
+
+
+def _write_check(check: Check) -> str:
+    return _row(
+        check.opponent,
+        check.split,
+        check.metric,
+        check.role,
+        f"{check.improvement:+.4f}",
+        f"{check.lower:+.4f} to {check.upper:+.4f}",
+        f"> {check.threshold:g}",
+        "yes" if check.passed else "no",
+    )
+
+
+def _write_training(candidate: Candidate) -> str:
+    trained = candidate.trained
+    figures = {
+        "optimiser steps": trained.num_steps,
+        "best step": trained.best_step,
+        "precision of the base": trained.dtype,
+    } | {name: f"{value:.6g}" for name, value in sorted(trained.metrics.items())}
+    return "\n".join(
+        [_row("figure", "value"), _row("---", "---"), *(_row(k, v) for k, v in figures.items())]
+    )
+
+
+def _write_lineage(candidate: Candidate) -> str:
+    rows = candidate.formatted.rows
+    base = candidate.trained.base
+    facts = {
+        "data": f"`{candidate.data.source}` @ `{candidate.data.commit}`",
+        "rows": f"{rows.read} read = {rows.kept} kept + {rows.invalid} invalid + "
+        f"{rows.filtered} filtered; {rows.cut} cut",
+        "splits": ", ".join(
+            f"{name} {split.rows}" for name, split in sorted(candidate.formatted.splits.items())
+        ),
+        "base model": f"`{name_base(base)}` @ `{base.revision}`",
+        "chat template and tokenizer": f"`{candidate.trained.template_digest}`",
+        "model": f"`{candidate.trained.digest}`",
+        "run": f"`{candidate.run}`",
+        "code": f"`{candidate.code_revision}`",
+        "decision": f"`{candidate.decision.digest}`",
+    }
+    return "\n".join(
+        [_row("what", "which"), _row("---", "---"), *(_row(k, v) for k, v in facts.items())]
+    )
+
+
+def _write_use(candidate: Candidate) -> str:
+    call = '[{"messages": [{"role": "user", "content": "..."}]}]'
+    if candidate.formatted.kind == "text":
+        call = '[{"text": "..."}]'
+    return (
+        "Intended for prompts like those of its training data, answered greedily.\n\n"
+        "```python\n"
+        "import mlflow\n\n"
+        f'model = mlflow.pyfunc.load_model("models:/{candidate.name}@champion")\n'
+        f"print(model.predict({call}))\n"
+        "```"
+    )
+
+
+def _write_limits(candidate: Candidate) -> str:
+    test = candidate.formatted.splits.get("test")
+    size = f" The test set has {test.rows} rows in {test.groups} groups." if test else ""
+    return (
+        "The figures hold for data like the evaluation sets; nothing was measured on other tasks, "
+        f"and what the base model could do elsewhere may have changed.{size} The model inherits "
+        "the base model's knowledge, biases and licence terms. Its answers can be wrong: check "
+        "them where it matters."
+    )
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"

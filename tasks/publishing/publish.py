@@ -1,0 +1,227 @@
+"""Publishing: proof in a fresh process, registration, copy, and last of all the alias."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import RunError
+from tasks.formatting.examples import read_examples
+from tasks.publishing import local, model_versions, registry
+from tasks.publishing.acceptance import LOGITS, AcceptanceReport, AcceptanceSpec
+from tasks.publishing.candidates import Candidate, Lineage, check_candidate
+from tasks.publishing.probes import Probe, choose_probes, measure_logits
+from tasks.publishing.pyfunc_folder import build_pyfunc, describe_settings
+from tasks.records.handles import Publication
+from tasks.records.home import resolve_in_project
+from tasks.records.locks import hold_lock
+from tasks.records.writing import read_json, write_json
+from tasks.tracking.runs import TrackedRun
+
+LOG = logging.getLogger("hone")
+PROBED_SPLIT = "test"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+class ArtefactRefused(RunError):  # noqa: N818 - what happened, not a fault of the program
+    """The freshly loaded artefact is not the model that was evaluated."""
+
+    code = "artefact_refused"
+
+
+@dataclass(frozen=True)
+class AcceptanceSettings:
+    """How the artefact is compared with the evaluated model."""
+
+    num_probes: int
+    max_logit_difference: float
+    max_new_tokens: int
+    batch_size: int
+
+
+def publish_candidate(
+    candidate: Candidate, run: TrackedRun, settings: AcceptanceSettings
+) -> Publication:
+    """Publish a candidate that is proven better, once.
+
+    The alias moves last: whatever fails or is killed before leaves the old champion in place,
+    and the next attempt goes on. A candidate that is a version already returns that version.
+
+    Args:
+        candidate: The model with everything that led to it.
+        run: The MLflow run that made it.
+        settings: How the artefact is compared with the evaluated model.
+
+    Raises:
+        RequestError: The decision does not publish this candidate.
+        ChampionMoved: The champion is not the one that the decision was made against.
+        ArtefactRefused: The artefact does not do what the evaluated model did.
+        RunError: The registry or the fresh process failed.
+    """
+    name, digest = candidate.name, candidate.trained.digest
+    with hold_lock(local.find_lock(name), f"the publication of {name}"):
+        if found := local.find_version(name, digest):
+            return found
+        check_candidate(candidate)
+        registry.check_champion(run.client, name, candidate.decision.champion_version)
+        # An earlier attempt may have been accepted and registered, and then interrupted.
+        version = model_versions.find_registered(run.client, candidate.decision)
+        version = version or _accept_and_register(candidate, run, settings)
+        if problem := registry.restore_version(run.client, name, version, digest):
+            raise RunError(where=f"models:/{name}/{version}", message=problem)
+        registry.check_champion(run.client, name, candidate.decision.champion_version)
+        model_versions.promote_version(run.client, name, version)
+        publication = local.write_publication(local.find_version_path(name, version))
+    LOG.info("publish: %s is now models:/%s@champion (%s)", version, name, publication.path)
+    return publication
+
+
+def _accept_and_register(
+    candidate: Candidate, run: TrackedRun, settings: AcceptanceSettings
+) -> str:
+    model_id = model_versions.create_logged_model(run, candidate.name)
+    with _make_staging(candidate.name) as staging:
+        try:
+            lineage, report = _prove(candidate, run, settings, staging, model_id)
+        except BaseException:
+            model_versions.refuse_logged_model(run, model_id)
+            raise
+        pyfunc = staging / "pyfunc"
+        version = model_versions.register_version(run, candidate, lineage, pyfunc, model_id)
+        folder = local.copy_artefact(staging / "model", candidate.name, version)
+        write_json(folder / local.ACCEPTANCE, report.model_dump(mode="json"))
+        run.client.log_dict(run.run_id, report.model_dump(mode="json"), local.ACCEPTANCE)
+    return version
+
+
+def _prove(
+    candidate: Candidate,
+    run: TrackedRun,
+    settings: AcceptanceSettings,
+    staging: Path,
+    model_id: str,
+) -> tuple[Lineage, AcceptanceReport]:
+    """Build what would be published and have a fresh process accept it."""
+    probes = _find_probes(candidate, settings.num_probes)
+    lineage = local.build_artefact(candidate, staging / "model")
+    build_pyfunc(
+        staging / "pyfunc",
+        artefact=staging / "model",
+        settings=describe_settings(
+            candidate, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
+        ),
+        example=probes[0].model_input,
+        run_id=run.run_id,
+        model_id=model_id,
+    )
+    _record_logits(candidate, probes, staging / "logits.safetensors")
+    spec = AcceptanceSpec(
+        pyfunc_folder=str(staging / "pyfunc"),
+        probes=tuple(probes),
+        reference_logits=str(staging / "logits.safetensors"),
+        max_logit_difference=settings.max_logit_difference,
+        report=str(staging / "report.json"),
+    )
+    return lineage, run_acceptance(spec, staging / "spec.json")
+
+
+def _find_probes(candidate: Candidate, num_probes: int) -> list[Probe]:
+    file = f"{PROBED_SPLIT}.jsonl"
+    examples = read_examples(candidate.formatted.folder / "examples" / file)
+    predictions = candidate.evaluations["finetuned"].folder / "predictions" / file
+    return choose_probes(examples, predictions, num_probes)
+
+
+def _record_logits(candidate: Candidate, probes: Sequence[Probe], out: Path) -> None:
+    """Write the logits of the evaluated model, loaded from where the evaluation loaded it."""
+    from safetensors.torch import save_file
+
+    from configs.schema import ModelConfig
+    from tasks.formatting.rendering import load_renderer
+    from tasks.training.devices import detect_device
+    from tasks.training.models import load_trained
+
+    trained = candidate.trained
+    model = load_trained(
+        trained.model_folder,
+        resolve_in_project(trained.base.location),
+        method=trained.method,
+        dtype=trained.dtype,
+        device=detect_device().kind,
+        model=ModelConfig.model_validate(dict(candidate.config["model"])),
+    )
+    renderer = load_renderer(trained.model_folder, None, candidate.formatted.kind)
+    prompts = [probe.render(renderer) for probe in probes]
+    save_file({LOGITS: measure_logits(model, prompts)}, out)
+    del model  # the fresh process needs the device's memory for its own copy
+    gc.collect()
+    _empty_device_cache()
+
+
+def _empty_device_cache() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def run_acceptance(spec: AcceptanceSpec, file: Path) -> AcceptanceReport:
+    """Test an artefact in a fresh process, by the code that is published with it, offline.
+
+    Args:
+        spec: What is tested.
+        file: Where the spec is written for the process to read.
+
+    Raises:
+        ArtefactRefused: With the checks that failed.
+        RunError: The process could not test it.
+    """
+    write_json(file, spec.model_dump(mode="json"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.publishing.acceptance", str(file)],
+        cwd=Path(spec.pyfunc_folder) / "code",  # comes first among the places of imports
+        # No bytecode: what is tested stays byte for byte what is uploaded.
+        env=os.environ | OFFLINE | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in {0, 2}:
+        raise RunError(
+            where="publish",
+            message=f"the acceptance test ended with code {done.returncode}: {done.stderr[-2000:]}",
+            hint="nothing was published; run again",
+        )
+    report = AcceptanceReport.model_validate(read_json(Path(spec.report)))
+    LOG.info(
+        "publish: acceptance %s in %.1f s: %s", "passed" if report.passed else "failed",
+        report.seconds, "; ".join(f"{check.name}: {check.found}" for check in report.checks),
+    )  # fmt: skip
+    if not report.passed:
+        raise ArtefactRefused(
+            where="publish",
+            message="the freshly loaded artefact is not the model that was evaluated",
+            hint="nothing was published",
+            problems=tuple(f"{c.name}: {c.found}" for c in report.checks if not c.passed),
+        )
+    return report
+
+
+@contextmanager
+def _make_staging(name: str) -> Iterator[Path]:
+    """Give a folder beside the published models; what a killed attempt left there is removed."""
+    staging = local.find_models_root() / ".staging" / name
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,115 @@
+"""The folder that is registered in MLflow: a `pyfunc` model from code, without any pickle."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.publishing.bases import describe_base
+from tasks.publishing.candidates import Candidate
+from tasks.publishing.loading import ModelSettings
+from tasks.records.digests import find_versions
+from tasks.records.home import find_project
+from tasks.tracking.store import load_pyfunc
+
+# What the registered model needs of this project, so that it loads without a clone.
+CODE = ("configs", "tasks/__init__.py", "tasks/records", "tasks/formatting", "tasks/training",
+        "tasks/evaluation", "tasks/publishing", "tasks/tracking")  # fmt: skip
+REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "peft", "accelerate",
+                "safetensors", "jinja2", "pydantic", "pandas", "numpy", "PyYAML",
+                "filelock")  # fmt: skip
+QUANTIZATION_FIELDS = ("bnb_4bit_quant_type", "use_bnb_nested_quant")
+
+
+def describe_settings(
+    candidate: Candidate, *, max_new_tokens: int, batch_size: int
+) -> ModelSettings:
+    """Return what the registered model needs to answer as the evaluated one did."""
+    trained, model = candidate.trained, candidate.config["model"]
+    is_quantized = trained.method == "qlora"
+    return ModelSettings(
+        base=describe_base(trained.base),
+        method=trained.method,
+        dtype=trained.dtype,
+        kind=candidate.formatted.kind,
+        template_digest=trained.template_digest,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        quantization={n: model[n] for n in QUANTIZATION_FIELDS} if is_quantized else {},
+    )
+
+
+def build_pyfunc(
+    folder: Path,
+    *,
+    artefact: Path,
+    settings: ModelSettings,
+    example: Mapping[str, Any],
+    run_id: str,
+    model_id: str,
+) -> None:
+    """Write the MLflow model: artefact, settings, code, signature, example, requirements.
+
+    Args:
+        folder: A new folder.
+        artefact: The version's content, which is copied into it.
+        settings: How to load it.
+        example: A prompt, as a row.
+        run_id: The MLflow run that made it.
+        model_id: Its id among MLflow's logged models.
+    """
+    pyfunc = load_pyfunc()
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory() as temporary:
+        pyfunc.save_model(
+            path=str(folder),
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            code_paths=_collect_code(Path(temporary)),
+            artifacts={"model": str(artefact)},
+            model_config=settings.model_dump(mode="json"),
+            signature=_make_signature(settings),
+            input_example=[dict(example)],
+            pip_requirements=_list_requirements(settings),
+            mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
+        )
+
+
+def _collect_code(folder: Path) -> list[str]:
+    project = find_project()
+    for name in CODE:
+        source, target = project / name, folder / name
+        files = sorted(source.rglob("*")) if source.is_dir() else [source]
+        for file in files:
+            if file.suffix in {".py", ".jinja"}:
+                copy = target / file.relative_to(source) if source.is_dir() else target
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+    return sorted(str(path) for path in folder.iterdir())
+
+
+def _make_signature(settings: ModelSettings) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    turn = Object([Property("role", DataType.string), Property("content", DataType.string)])
+    prompts = {
+        "messages": ColSpec(Array(turn), "messages"),
+        "text": ColSpec(DataType.string, "text"),
+    }
+    longest = ParamSpec("max_new_tokens", DataType.long, settings.max_new_tokens)
+    return ModelSignature(
+        inputs=Schema([prompts[settings.kind]]),
+        outputs=Schema([ColSpec(DataType.string)]),
+        params=ParamSchema([longest]),
+    )
+
+
+def _list_requirements(settings: ModelSettings) -> list[str]:
+    names = (*REQUIREMENTS, "bitsandbytes") if settings.method == "qlora" else REQUIREMENTS
+    # A local version such as 2.13.0+cpu is known to no package index.
+    return [f"{name}=={found.split('+')[0]}" for name, found in find_versions(*names).items()]

@@ -1,0 +1,140 @@
+"""Find the model that a person names, and load it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import RequestError
+from configs.load import load_config
+from configs.schema import ModelConfig
+from tasks.publishing.local import read_lineage
+from tasks.publishing.registry import find_version_folder
+from tasks.records.digests import digest_folder
+from tasks.records.handles import Kind, ModelReference, PinnedModel
+from tasks.records.home import resolve_in_home
+from tasks.records.writing import read_json
+from tasks.training.devices import detect_device, resolve_dtype
+from tasks.versioning.base_models import locate_base, pin_base
+
+ADAPTER_CONFIG = "adapter_config.json"
+RUN_CONFIG = "config.yaml"
+ALLOWED = "a run folder, a checkpoint, a model folder, models:/NAME@ALIAS, or a hub id"
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model that can be loaded, with what its run says about it."""
+
+    reference: ModelReference
+    settings: ModelConfig
+    """How the base is loaded (quantised or not); the defaults where no run says it."""
+    kind: Kind
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where its tokenizer and chat template lie."""
+        path, base = self.reference.path, self.reference.base
+        return resolve_in_home(path) if path else locate_base(base)
+
+    def load(self) -> Any:
+        """Load it in eval mode on this machine's device."""
+        return load_model(self.reference, self.settings)
+
+
+def resolve_model(name: str) -> ResolvedModel:
+    """Return the model that `name` names.
+
+    Args:
+        name: A run folder, a checkpoint, a model folder, `models:/NAME@ALIAS`, or a hub id.
+
+    Raises:
+        RequestError: There is no such model, or its base is not the one that it was trained on.
+    """
+    is_registered = name.startswith("models:/")
+    folder = find_version_folder(name) if is_registered else Path(name).expanduser().absolute()
+    if (folder / "model").is_dir():
+        folder = folder / "model"
+    if not folder.is_dir():
+        return _resolve_base(name)
+    if (folder / ADAPTER_CONFIG).is_file():
+        return _resolve_adapter(folder)
+    if not (folder / "config.json").is_file():
+        raise RequestError(
+            message=f"{folder} holds no model",
+            where="MODEL",
+            allowed=ALLOWED,
+            hint="a run that has trained has a model/ folder",
+        )
+    return _resolve_base(str(folder))
+
+
+def refer_to_base(base: PinnedModel, dtype: str = "auto") -> ModelReference:
+    """Return a bare base model as something that can be loaded and scored."""
+    return ModelReference(
+        digest=base.revision,
+        path=None,
+        base=base,
+        method="base",
+        dtype=resolve_dtype(dtype, detect_device()),
+    )
+
+
+def load_model(reference: ModelReference, model: ModelConfig | None = None) -> Any:
+    """Load a model in eval mode on this machine's device.
+
+    Args:
+        reference: Which weights.
+        model: How to quantise; only read with `qlora`.
+    """
+    from tasks.training.models import load_base, load_trained
+
+    device = detect_device().kind
+    base = locate_base(reference.base)
+    if reference.method == "base" or reference.path is None:
+        return load_base(base, dtype=reference.dtype, device=device)
+    return load_trained(
+        resolve_in_home(reference.path),
+        base,
+        method=reference.method,
+        dtype=reference.dtype,
+        device=device,
+        model=model,
+    )
+
+
+def _resolve_base(name: str) -> ResolvedModel:
+    return ResolvedModel(refer_to_base(pin_base(name, None)), ModelConfig(), "messages")
+
+
+def _resolve_adapter(folder: Path) -> ResolvedModel:
+    adapter = read_json(folder / ADAPTER_CONFIG)
+    settings = _find_settings(folder)
+    lineage = read_lineage(folder)
+    name = settings.model_name_or_path if settings else adapter["base_model_name_or_path"]
+    base = lineage.base if lineage else pin_base(name, adapter.get("revision"))
+    if adapter.get("revision") not in {None, base.revision}:
+        raise RequestError(
+            message=f"{name} is not the base that this adapter was trained on: "
+            f"found {base.revision[:12]}, trained on {adapter['revision'][:12]}",
+            where=str(folder / ADAPTER_CONFIG),
+            hint="bring that version of the base model back",
+        )
+    settings = settings or ModelConfig()
+    reference = ModelReference(
+        digest=digest_folder(folder),
+        path=str(folder),
+        base=base,
+        method="qlora" if settings.method == "qlora" else "lora",
+        dtype=resolve_dtype(settings.dtype, detect_device()),
+    )
+    return ResolvedModel(reference, settings, lineage.kind if lineage else "messages")
+
+
+def _find_settings(folder: Path) -> ModelConfig | None:
+    """Return the model section of the run or version that a folder belongs to."""
+    for place in (folder, *list(folder.parents)[:2]):
+        if (place / RUN_CONFIG).is_file():
+            return load_config(str(place / RUN_CONFIG)).model
+    return None

@@ -1,0 +1,68 @@
+"""Score any model on any data, by the same path as a run's evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from configs.schema import RunConfig
+from tasks.evaluate import NOT_EVALUATED, evaluate_splits
+from tasks.format import format_version
+from tasks.records.handles import Evaluation
+from tasks.records.observer import SilentObserver
+from tasks.resolve import resolve_model
+from tasks.version import pin_inputs
+
+ANY_LENGTH = 1_000_000  # evaluation checks the model's context itself
+
+
+def score(model: str, config: RunConfig, file: Path | None) -> Evaluation:
+    """Answer and score rows with a model.
+
+    Args:
+        model: A run folder, a checkpoint, a model folder, `models:/NAME@ALIAS`, or a hub id.
+        config: Evaluation settings and, without a file, the data whose evaluation sets are scored.
+        file: Rows in any format that hone reads, all of which are scored.
+
+    Raises:
+        RequestError: There is no such model, or the rows cannot be read.
+    """
+    resolved = resolve_model(model)
+    config = _use_model(config, resolved.tokenizer_folder, str(resolved.reference.base.location))
+    if file:
+        config = _use_file(config, file)
+    data = pin_inputs(config.data, config.model)
+    formatted = format_version(data, config, SilentObserver())
+    splits = [n for n in formatted.splits if file or n not in NOT_EVALUATED]
+    evaluation = evaluate_splits(
+        "finetuned", resolved.reference, formatted, config, splits, SilentObserver()
+    )
+    if file is None:
+        return evaluation
+    return evaluation.model_copy(update={"metrics": {file.name: evaluation.metrics["train"]}})
+
+
+def _use_model(config: RunConfig, tokenizer: Path, base: str) -> RunConfig:
+    """Render with the model's own template; a long row is the evaluation's business."""
+    template = tokenizer / "chat_template.jinja"
+    model = {"model_name_or_path": base}
+    if template.is_file():
+        model["chat_template"] = str(template)
+    training = config.training.model_copy(update={"max_length": ANY_LENGTH})
+    return config.model_copy(
+        update={"model": config.model.model_copy(update=model), "training": training}
+    )
+
+
+def _use_file(config: RunConfig, file: Path) -> RunConfig:
+    """Take every row of one file, duplicates too; nothing is split off."""
+    data = config.data.model_copy(
+        update={
+            "source": str(file),
+            "pattern": None,
+            "eval_sources": {},
+            "validation_fraction": 0.0,
+            "test_fraction": 0.0,
+            "duplicates": "keep",
+        }
+    )
+    return config.model_copy(update={"data": data})

@@ -1,0 +1,167 @@
+"""Adapters: put on a base model, trained without needless casts, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from configs.errors import RequestError
+from configs.schema import ModelConfig
+from tasks.records.writing import read_json, write_json
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+EMBEDDING_NAMES = {"embed_tokens", "wte", "lm_head"}
+
+
+def attach_adapter(model: PreTrainedModel, config: ModelConfig) -> PeftModel:
+    """Put a new LoRA adapter on a base model, which is frozen; its initial output is unchanged.
+
+    Args:
+        model: The base model, changed in place.
+        config: Rank, scale, targets and what else describes the adapter.
+
+    Raises:
+        RequestError: A target is no module of the model, or cannot take an adapter.
+    """
+    targets = config.lora_target_modules
+    saved = list(config.lora_modules_to_save)
+    is_tied = bool(model.config.get_text_config().tie_word_embeddings)
+    lora = LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=targets if isinstance(targets, str) else sorted(targets),
+        modules_to_save=saved or None,
+        # Without it, a tied embedding that is trained in full comes apart from the output head.
+        ensure_weight_tying=is_tied and bool(EMBEDDING_NAMES & set(saved)),
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        task_type="CAUSAL_LM",
+    )
+    _check_module_names(model, config)
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as err:
+        raise RequestError(
+            where="model.lora_target_modules",
+            message=f"no adapter fits {targets}: {err}",
+            allowed="all-linear, or names of linear modules",
+        ) from err
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """Put a trained adapter on the base model that it was trained on.
+
+    Args:
+        model: The base model, changed in place.
+        folder: Holds `adapter_config.json` and `adapter_model.safetensors`.
+
+    Raises:
+        RequestError: The adapter does not fit the base model.
+    """
+    lora = LoraConfig.from_pretrained(str(folder))
+    lora.inference_mode = True
+    try:
+        adapted = PeftModelForCausalLM(model, lora)
+        read_adapter_weights(adapted, folder)
+    except (RuntimeError, ValueError, KeyError) as err:
+        raise RequestError(
+            where=str(folder),
+            message=f"the adapter does not fit the base model {type(model).__name__}: {err}",
+            hint=f"use the base model that it was trained on: {lora.base_model_name_or_path}",
+        ) from err
+    return adapted.eval()
+
+
+def read_adapter_weights(model: PeftModel, folder: Path) -> None:
+    """Replace an adapter's weights by those of a folder, all of them and no others.
+
+    Raises:
+        ValueError: Weights are missing from the file or are unknown to the model.
+    """
+    weights = load_file(folder / ADAPTER_WEIGHTS)
+    expected = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if expected != set(weights):
+        wrong = sorted(expected ^ set(weights))
+        raise ValueError(f"{len(wrong)} weights do not match, such as {wrong[0]}")
+    set_peft_model_state_dict(model, weights)
+
+
+def write_adapter(model: PeftModel, folder: Path, *, name: str, revision: str | None) -> None:
+    """Write an adapter as every Hugging Face tool reads it, the same bytes in every process.
+
+    Args:
+        model: The model with its adapter.
+        folder: Where to; made when it is missing.
+        name: The base model as configured.
+        revision: The base model's pinned revision.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file(  # copies, because a tied embedding and head share their memory
+        {key: weights[key].detach().cpu().clone().contiguous() for key in sorted(weights)},
+        folder / ADAPTER_WEIGHTS,
+        metadata={"format": "pt"},
+    )
+    lora = model.peft_config["default"]
+    lora.save_pretrained(str(folder))
+    fields: dict[str, Any] = read_json(folder / ADAPTER_CONFIG)
+    fields |= {
+        "base_model_name_or_path": describe_base(name),
+        "revision": revision,
+        "inference_mode": True,
+    }
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(fields.get(key), list):
+            fields[key] = sorted(fields[key])  # peft keeps a set, whose order changes
+    write_json(folder / ADAPTER_CONFIG, fields)
+
+
+def describe_base(name: str) -> str:
+    """Return a base model's name without a path of this machine.
+
+    >>> describe_base("meta-llama/Llama-3.1-8B"), describe_base("/home/me/models/tiny")
+    ('meta-llama/Llama-3.1-8B', 'tiny')
+    """
+    path = PurePosixPath(name)
+    return path.name if path.is_absolute() or name.startswith("~") else name
+
+
+@contextmanager
+def cast_inputs(model: Any, *, enabled: bool) -> Iterator[None]:
+    """Let adapters cast their input to their own precision inside the block, or not.
+
+    Under autocast the products choose their precision themselves: the cast only takes memory.
+    Outside autocast a base in 16 bits and an adapter in 32 need it.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
+    before = [getattr(layer, "cast_input_dtype_enabled", True) for layer in layers]
+    for layer in layers:
+        layer.cast_input_dtype_enabled = enabled
+    try:
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            layer.cast_input_dtype_enabled = value
+
+
+def _check_module_names(model: PreTrainedModel, config: ModelConfig) -> None:
+    """Refuse a module to be trained in full that the model does not have."""
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    unknown = sorted(set(config.lora_modules_to_save) - names)
+    if unknown:
+        likely = sorted(names & EMBEDDING_NAMES)
+        raise RequestError(
+            where="model.lora_modules_to_save",
+            message=f"{type(model).__name__} has no module {unknown[0]}",
+            allowed=f"the model's module names, such as {', '.join(likely)}",
+        )

@@ -1,0 +1,114 @@
+"""What one training works on: its data, plan, model and device, and the digest of all of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import RequestError
+from configs.schema import ModelConfig, TrainingConfig
+from tasks.records.digests import digest_value
+from tasks.records.observer import Observer
+from tasks.training.adapters import attach_adapter
+from tasks.training.devices import Device
+from tasks.training.models import count_parameters, load_base
+from tasks.training.plan import TrainingPlan, plan_training
+from tasks.training.tokens import TokenSplit, check_split, open_split
+
+LOG = logging.getLogger("hone")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """Everything that a training works on, in memory.
+
+    Attributes:
+        formatted: The folder that formatting wrote.
+        out: The folder of the result.
+        base_location: The base model's folder, or its hub id.
+        base_revision: Its pinned revision.
+        config: Method and adapter.
+        training: The optimisation.
+        device: Where it runs.
+        dtype: Precision of the base weights.
+        train: The training examples.
+        validation: The validation examples, or None.
+        plan: Every micro-batch and step.
+        observer: Gets progress, metrics and sample generations.
+    """
+
+    formatted: Path
+    out: Path
+    base_location: Path | str
+    base_revision: str | None
+    config: ModelConfig
+    training: TrainingConfig
+    device: Device
+    dtype: str
+    train: TokenSplit
+    validation: TokenSplit | None
+    plan: TrainingPlan
+    observer: Observer
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.out / "checkpoints"
+
+    @property
+    def computes_in_16_bits(self) -> bool:
+        """Whether matrix products run in 16 bits under autocast."""
+        return self.device.kind == "cuda" and self.dtype != "float32"
+
+    @property
+    def digest(self) -> str:
+        """Digest of what determines the training; checkpoints of another are of no use."""
+        return digest_value(
+            {
+                "base": self.base_revision or str(self.base_location),
+                "device": self.device.kind,
+                "dtype": self.dtype,
+                "model": self.config.model_dump(mode="json"),
+                "train": self.train.digest,
+                "training": self.training.model_dump(mode="json"),
+                "validation": self.validation.digest if self.validation else None,
+            }
+        )
+
+
+def open_splits(
+    formatted: Path, training: TrainingConfig
+) -> tuple[TokenSplit, TokenSplit | None, TrainingPlan]:
+    """Open and check the tokenised splits, and plan the training on them.
+
+    Raises:
+        RequestError: There is nothing to train on, or an example cannot be trained on.
+    """
+    train, validation = open_split(formatted, "train"), open_split(formatted, "validation")
+    if train is None:
+        raise RequestError(where=str(formatted), message="there are no training examples")
+    for split in filter(None, (train, validation)):
+        check_split(split, training.max_length)
+    return train, validation, plan_training(train.lengths, training)
+
+
+def load_model(job: TrainingJob) -> Any:
+    """Load the base model and put the adapter on it, or leave all of its weights to be trained."""
+    method = job.config.method
+    is_local = Path(job.base_location).is_dir()
+    base = load_base(
+        job.base_location,
+        # Updates of less than 1/256 of a weight vanish in bfloat16: what is trained is float32.
+        dtype="float32" if method == "full" else job.dtype,
+        method=method,
+        model=job.config,
+        device=job.device.kind,
+        revision=None if is_local else job.base_revision,
+    )
+    net = base if method == "full" else attach_adapter(base, job.config)
+    total, trainable = count_parameters(net)
+    share = 100 * trainable / total
+    LOG.info("training %d of %d parameters (%.2f %%) by %s", trainable, total, share, method)
+    return net

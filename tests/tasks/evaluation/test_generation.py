@@ -1,0 +1,143 @@
+from typing import Any
+
+import pytest
+from transformers import GenerationConfig
+
+from configs.errors import RequestError
+from tasks.evaluation.generation import (
+    build_generation_config,
+    cut_answer,
+    generate_answers,
+    unwrap_model,
+    use_only,
+)
+from tasks.formatting.examples import Example
+from tasks.formatting.rendering import Renderer
+from tasks.records.observer import SilentObserver
+
+SETTINGS: dict[str, Any] = {"max_new_tokens": 24, "observer": SilentObserver()}
+
+
+@pytest.fixture(scope="module")
+def prompts(renderer: Renderer, examples: list[Example]) -> list[list[int]]:
+    return [renderer.render_prompt(example) for example in examples]
+
+
+class Recorder(SilentObserver):
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int, str]] = []
+
+    def report_progress(self, done: int, total: int, unit: str) -> None:
+        self.seen.append((done, total, unit))
+
+
+def test_batched_answers_equal_one_by_one(
+    tiny_base: Any, renderer: Renderer, prompts: list[list[int]]
+) -> None:
+    assert len({len(prompt) for prompt in prompts}) > 5  # padding is needed
+    batched = generate_answers(tiny_base, renderer, prompts, batch_size=8, **SETTINGS)
+    alone = [
+        generate_answers(tiny_base, renderer, [prompt], batch_size=1, **SETTINGS)[0]
+        for prompt in prompts
+    ]
+    assert batched == alone
+    assert len(batched) == len(prompts)
+    assert len({answer.text for answer in batched}) > 5
+
+
+def test_answers_equal_a_plain_greedy_loop(
+    tiny_base: Any, renderer: Renderer, prompts: list[list[int]]
+) -> None:
+    import torch
+
+    answers = generate_answers(tiny_base, renderer, prompts[:4], batch_size=4, **SETTINGS)
+    for prompt, answer in zip(prompts[:4], answers, strict=True):
+        ids = list(prompt)
+        while len(ids) < len(prompt) + 24 and not (
+            len(ids) > len(prompt) and ids[-1] in renderer.end_token_ids
+        ):
+            with torch.inference_mode():
+                ids.append(int(tiny_base(torch.tensor([ids])).logits[0, -1].argmax()))
+        assert list(answer.token_ids) == ids[len(prompt) :]
+        assert answer.ended == (ids[-1] in renderer.end_token_ids)
+
+
+def test_the_models_own_generation_defaults_do_not_leak(
+    tiny_base: Any, renderer: Renderer, prompts: list[list[int]]
+) -> None:
+    expected = generate_answers(tiny_base, renderer, prompts, batch_size=8, **SETTINGS)
+    own = tiny_base.generation_config
+    leaking = GenerationConfig(
+        do_sample=True, temperature=5.0, repetition_penalty=3.0, min_new_tokens=20,
+        suppress_tokens=[5, 6, 7, 8, 9, 10, 11, 12], eos_token_id=99, no_repeat_ngram_size=1,
+    )  # fmt: skip
+    tiny_base.generation_config = leaking
+    try:
+        found = generate_answers(tiny_base, renderer, prompts, batch_size=8, **SETTINGS)
+        assert tiny_base.generation_config is leaking
+    finally:
+        tiny_base.generation_config = own
+    assert found == expected
+
+
+def test_an_adapter_is_applied(
+    tiny_base: Any, renderer: Renderer, prompts: list[list[int]]
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    expected = generate_answers(tiny_base, renderer, prompts, batch_size=8, **SETTINGS)
+    model = get_peft_model(tiny_base, LoraConfig(target_modules="all-linear")).eval()
+    try:
+        assert unwrap_model(model) is tiny_base
+        fresh = generate_answers(model, renderer, prompts, batch_size=8, **SETTINGS)
+        assert fresh == expected  # B is zero
+        torch.manual_seed(0)
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+        changed = generate_answers(model, renderer, prompts, batch_size=8, **SETTINGS)
+        assert [a.text for a in changed] != [a.text for a in expected]
+    finally:
+        model.unload()
+
+
+def test_every_end_token_ends_an_answer(renderer: Renderer) -> None:
+    words = renderer.tokenizer.encode("one two", add_special_tokens=False)
+    for end in renderer.end_token_ids:
+        answer = cut_answer(renderer, [*words, end, renderer.pad_token_id, words[0]])
+        assert answer.ended
+        assert answer.token_ids == (*words, end)
+        assert answer.text == "one two"
+    config = build_generation_config(renderer, 5)
+    assert config.eos_token_id == list(renderer.end_token_ids)
+    endless = cut_answer(renderer, words)
+    assert not endless.ended
+    assert endless.text == "one two"
+
+
+def test_a_prompt_that_does_not_fit_is_refused_not_cut(tiny_base: Any, renderer: Renderer) -> None:
+    limit = tiny_base.config.max_position_embeddings
+    prompts = [[5, 6, 7], [5] * (limit - 23)]
+    with pytest.raises(RequestError, match=r"1 evaluation rows do not fit") as caught:
+        generate_answers(
+            tiny_base, renderer, prompts, batch_size=2, names=["a:1", "b:2"], **SETTINGS
+        )
+    assert caught.value.problems == (f"b:2: {limit + 1} tokens",)
+
+
+def test_progress_and_no_prompts(
+    tiny_base: Any, renderer: Renderer, prompts: list[list[int]]
+) -> None:
+    recorder = Recorder()
+    settings = SETTINGS | {"observer": recorder, "max_new_tokens": 2}
+    generate_answers(tiny_base, renderer, prompts[:5], batch_size=2, **settings)
+    assert recorder.seen == [(2, 5, "answers"), (4, 5, "answers"), (5, 5, "answers")]
+    assert generate_answers(tiny_base, renderer, [], batch_size=2, **settings) == []
+
+
+def test_the_models_config_comes_back_after_an_error(tiny_base: Any) -> None:
+    own = tiny_base.generation_config
+    with pytest.raises(RuntimeError), use_only(tiny_base, GenerationConfig()):
+        raise RuntimeError
+    assert tiny_base.generation_config is own

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from configs.errors import RequestError
+from configs.schema import DataConfig
+from tasks.formatting.build import FormatResult, format_data
+from tasks.formatting.examples import read_examples
+from tasks.formatting.rendering import IGNORE_INDEX, load_renderer
+from tasks.records.digests import digest_folder
+from tasks.records.home import find_project
+from tasks.records.writing import read_json, read_jsonl
+
+WriteSource = Callable[..., Path]
+Format = Callable[..., FormatResult]
+
+
+def chat(ask: str, answer: str = "So.", **fields: Any) -> dict[str, Any]:
+    turns = [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]
+    return {"messages": turns, **fields}
+
+
+def make_rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        chat(f"What is {n} + {n}?", str(2 * n), kind="sum") for n in range(start, start + count)
+    ]
+
+
+TEST_ROWS = make_rows(5, start=1000)
+
+
+@pytest.fixture
+def run(tmp_path: Path, byte_level_tokenizer: Path, write_source: WriteSource) -> Format:
+    def run_format(
+        files: dict[str, Any], *, out: str = "out", max_length: int = 200, **data: Any
+    ) -> FormatResult:
+        kind = data.get("format")
+        return format_data(
+            write_source(files),
+            tmp_path / out,
+            data=DataConfig(**data),
+            tokenizer=byte_level_tokenizer,
+            chat_template=None if kind == "text" else "chatml",
+            max_length=max_length,
+            assistant_only_loss=True,
+        )
+
+    return run_format
+
+
+def test_everything_that_training_reads_is_written(run: Format, tmp_path: Path) -> None:
+    from datasets import load_from_disk
+
+    rows = make_rows(60)
+    result = run({"train/a.jsonl": [*rows, rows[3]], "eval/test/test.jsonl": TEST_ROWS})
+    out = tmp_path / "out"
+    assert result.kind == "messages"
+    assert result.primary_metrics == ("exact_match",)
+    assert result.rows.model_dump() == {
+        "read": 66, "kept": 65, "invalid": 0, "filtered": 1, "cut": 0,
+    }  # fmt: skip
+    assert set(result.splits) == {"train", "validation", "test"}
+    renderer = load_renderer(out / "tokenizer", None, "messages")
+    assert renderer.digest == result.template_digest
+    for name, record in result.splits.items():
+        examples = read_examples(out / "examples" / f"{name}.jsonl")
+        tokens = load_from_disk(str(out / "tokens" / name))
+        assert len(examples) == record.rows
+        assert tokens["id"][:] == [example.id for example in examples]
+        for example, ids, labels in zip(
+            examples, tokens["input_ids"], tokens["labels"], strict=True
+        ):
+            rendered = renderer.render_example(example)
+            assert (ids, labels) == (rendered.input_ids, rendered.labels)
+        assert record.tokens == sum(map(len, tokens["input_ids"]))
+        trained = sum(i != IGNORE_INDEX for labels in tokens["labels"] for i in labels)
+        assert record.trained_tokens == trained
+    ledger = read_jsonl(out / "ledger.jsonl")
+    assert [row["origin"] for row in ledger[:2]] == ["a.jsonl:1", "a.jsonl:2"]
+    assert ledger[60]["detail"] == "repeats a.jsonl:4"
+    counts = read_json(out / "ledger.json")
+    assert counts["filtered"] == {"duplicate": 1}
+    assert counts["splits"]["test"] == 5
+    report = (out / "data_report.md").read_text()
+    assert "| 66 | 65 | 0 | 1 | 0 |" in report
+    assert "- a.jsonl:61: repeats a.jsonl:4" in report
+    assert "⟦0<|im_end|>⟧" in (out / "preview.md").read_text()
+
+
+def test_the_same_input_gives_the_same_bytes(run: Format, tmp_path: Path) -> None:
+    files = {"train/a.jsonl": make_rows(60), "eval/test/t.jsonl": TEST_ROWS}
+    assert run(files, out="one") == run(files, out="two")
+    assert digest_folder(tmp_path / "one") == digest_folder(tmp_path / "two")
+
+
+def test_a_test_split_is_split_off_where_the_source_brings_none(run: Format) -> None:
+    result = run({"train/a.jsonl": make_rows(80)}, test_fraction=0.3)
+    assert set(result.splits) == {"train", "validation", "test"}
+    assert sum(split.rows for split in result.splits.values()) == 80
+
+
+def test_rows_of_one_group_stay_together_and_their_field_is_kept(
+    run: Format, tmp_path: Path
+) -> None:
+    rows = [chat(f"q {n}", topic=f"topic {n % 20}") for n in range(100)]
+    run({"train/a.jsonl": rows}, group_by="topic", test_fraction=0.3)
+    groups = [
+        {example.group for example in read_examples(path)}
+        for path in (tmp_path / "out" / "examples").iterdir()
+    ]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 20
+
+
+def test_assignments_stay_when_rows_are_added(run: Format, tmp_path: Path) -> None:
+    def read_places(out: str) -> dict[str, str]:
+        rows = read_jsonl(tmp_path / out / "ledger.jsonl")
+        return {row["id"]: row["split"] for row in rows}
+
+    run({"train/a.jsonl": make_rows(60)}, out="before")
+    run({"train/a.jsonl": make_rows(90, start=-30)}, out="after")
+    before, after = read_places("before"), read_places("after")
+    assert before.items() <= after.items()
+    assert len(after) == 90
+
+
+def test_texts(run: Format, tmp_path: Path) -> None:
+    files = {"train/a.txt": "\n\n".join(f"It is {n}." for n in range(60)).encode()}
+    result = run(files, format="text")
+    assert result.kind == "text"
+    assert result.primary_metrics == ("nll",)
+    assert result.rows.kept == 60
+
+
+def test_a_text_that_is_too_long_is_cut_and_counted(run: Format, tmp_path: Path) -> None:
+    texts = [{"text": f"{n} " + "sum " * 100 * (n == 7)} for n in range(60)]
+    result = run({"train/a.jsonl": texts}, format="text", overlong="cut", max_length=50)
+    assert result.rows.cut == 1
+    cut = read_jsonl(tmp_path / "out" / "ledger.jsonl")[7]
+    assert cut["outcome"] == "kept"
+    assert cut["cut_tokens"] > 0
+
+
+def test_overlong_rows_can_be_filtered(run: Format) -> None:
+    rows = [*make_rows(60), chat("long", "x " * 300)]
+    result = run({"train/a.jsonl": rows}, overlong="filter")
+    assert result.rows.filtered == 1
+
+
+def test_cutting_only_what_follows_the_trained_end_is_allowed(run: Format, tmp_path: Path) -> None:
+    from datasets import load_from_disk
+
+    run({"train/a.jsonl": make_rows(40)}, out="free")
+    longest = max(map(len, load_from_disk(str(tmp_path / "free/tokens/train"))["input_ids"]))
+    result = run({"train/a.jsonl": make_rows(40)}, overlong="cut", max_length=longest - 1)
+    assert 0 < result.rows.cut < 40
+
+
+def test_broken_rows_within_the_tolerance_are_left_out(run: Format, tmp_path: Path) -> None:
+    lines = [json.dumps(row) for row in make_rows(60)]
+    lines[16] = lines[16][:-5]
+    content = "\n".join(lines).encode()
+    result = run({"train/train.jsonl": content}, max_invalid_fraction=0.05)
+    assert (result.rows.invalid, result.rows.kept) == (1, 59)
+    assert read_json(tmp_path / "out" / "ledger.json")["invalid"] == {"broken_json": 1}
+
+
+def break_line_17(rows: list[dict[str, Any]]) -> bytes:
+    lines = [json.dumps(row) for row in rows]
+    lines[16] = lines[16][:-5]
+    return "\n".join(lines).encode()
+
+
+BOT = {"messages": [{"role": "user", "content": "Why?"}, {"role": "bot", "content": "So."}]}
+OTHER_TEST = {"eval/test/test.jsonl": TEST_ROWS}
+REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no files": (OTHER_TEST, {}, "data.source: no readable file for train"),
+    "empty file": ({"train/a.jsonl": b""}, {}, "a.jsonl: the file holds no rows"),
+    "broken JSON": (
+        {"train/train.jsonl": break_line_17(make_rows(60))}, {},
+        ("1 of 60 rows are invalid; allowed: a share of at most 0 (data.max_invalid_fraction); "
+        "mend these rows, or raise data.max_invalid_fraction to leave them out\n"
+        "  - train.jsonl:17: broken JSON: "),
+    ),
+    "unknown role": (
+        {"train/data/train.jsonl": [*make_rows(16), BOT]}, {},
+        ('\n  - data/train.jsonl:17: role "bot" is not one of system, user, assistant, tool; '
+        "map it with data.roles"),
+    ),
+    "no assistant turn": (
+        {"train/a.jsonl": [{"messages": [{"role": "user", "content": "Why?"}]}]}, {},
+        "\n  - a.jsonl:1: there is no assistant turn: nothing to learn from",
+    ),
+    "many broken rows": (
+        {"train/a.jsonl": [BOT] * 15}, {}, "\n  - and 5 more",
+    ),
+    "all rows dropped": (
+        {"train/a.jsonl": TEST_ROWS, **OTHER_TEST}, {"overlap": "filter"},
+        ("data.source: all 5 rows of train were dropped; allowed: at least one row that is kept\n"
+        "  - a.jsonl:1: has the prompt of test.jsonl:1 of test"),
+    ),
+    "overlap": (
+        {"train/a.jsonl": [*make_rows(60), TEST_ROWS[0]], **OTHER_TEST}, {},
+        ("the prompts of 1 training rows stand in evaluation sets; allowed: no prompt on both "
+        "sides: the model would be tested on what it has seen; remove these rows, or leave them "
+        "out with data.overlap: filter\n  - a.jsonl:61: has the prompt of test.jsonl:1 of test"),
+    ),
+    "overlong": (
+        {"train/a.jsonl": [*make_rows(60), chat("long", "x " * 300)]}, {},
+        "1 rows are too long: nothing is cut unasked; allowed: 200 tokens (training.max_length)",
+    ),
+    "overlong, cut": (
+        {"train/a.jsonl": [*make_rows(60), chat("long", "x " * 300)]}, {"overlong": "cut"},
+        "1 rows are too long: cutting would remove the trained end of a turn",
+    ),
+    "mixed formats": (
+        {"train/a.jsonl": [*make_rows(16), {"text": "abc"}]}, {},
+        "a.jsonl:17: this row has the format text, the rows before it messages",
+    ),
+    "mixed kinds": (
+        {"train/a.jsonl": make_rows(9), "train/b.txt": b"abc"}, {},
+        "data.format: texts (train: b.txt) beside conversations (train: a.jsonl)",
+    ),
+    "unknown format": (
+        {"train/a.jsonl": [{"title": "x"}]}, {},
+        "\n  - a.jsonl:1: the format messages has the keys messages; found title",
+    ),
+    "no group": (
+        {"train/a.jsonl": make_rows(9)}, {"group_by": "source"},
+        '\n  - a.jsonl:1: no text or number under "source", which data.group_by names',
+    ),
+    "too few groups": (
+        {"train/a.jsonl": [chat("Why?"), chat("Who?", "You.")]}, {},
+        "data.source: too few groups of rows: none fell to test",
+    ),
+    "an evaluation set named train": (
+        {"train/a.jsonl": make_rows(9), "eval/train/a.jsonl": TEST_ROWS}, {},
+        "data.eval_sources.train: an evaluation set named train",
+    ),
+    "a role that is none": (
+        {"train/a.jsonl": make_rows(9)}, {"roles": {"bot": "robot"}},
+        'data.roles.bot: "robot" is no role; allowed: system, user, assistant, tool',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_bad_input_is_one_clear_error_and_nothing_is_written(
+    run: Format, tmp_path: Path, case: str
+) -> None:
+    files, data, expected = REFUSALS[case]
+    with pytest.raises(RequestError) as caught:
+        run(files, **data)
+    assert expected in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_conversation_that_the_template_refuses_is_invalid(
+    tmp_path: Path, byte_level_tokenizer: Path, write_source: WriteSource
+) -> None:
+    twice = chat("Why?")
+    twice["messages"].insert(0, {"role": "user", "content": "Hello."})
+    source = write_source({"train/a.jsonl": [*make_rows(60), twice]})
+    with pytest.raises(RequestError, match=r"a\.jsonl:61: the chat template refuses"):
+        format_data(
+            source, tmp_path / "out", data=DataConfig(), tokenizer=byte_level_tokenizer,
+            chat_template="gemma", max_length=99, assistant_only_loss=True,
+        )  # fmt: skip
+
+
+lines_strategy = st.lists(
+    st.one_of(
+        st.integers(0, 9).map(lambda n: json.dumps(chat(f"q {n}")).encode()),
+        st.binary(max_size=20).map(lambda raw: raw.replace(b"\n", b"")),
+        st.sampled_from([json.dumps(BOT).encode(), b'{"messages": []}', b"", b"[]", b"3"]),
+    ),
+    max_size=30,
+)
+
+
+@given(lines_strategy)
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_every_row_of_any_file_is_in_the_ledger_once(
+    run: Format, tmp_path: Path, lines: list[bytes]
+) -> None:
+    first = [json.dumps(row).encode() for row in make_rows(40)]
+    content = b"\n".join([*first, *lines])
+    result = run({"train/a.jsonl": content, "eval/test/t.jsonl": TEST_ROWS}, max_invalid_fraction=1)
+    ledger = read_jsonl(tmp_path / "out" / "ledger.jsonl")
+    expected = [f"a.jsonl:{n}" for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    assert [row["origin"] for row in ledger if row["source"] == "train"] == expected
+    rows = result.rows
+    assert rows.read == len(ledger) == rows.kept + rows.invalid + rows.filtered
+    assert rows.kept == sum(split.rows for split in result.splits.values())
+
+
+def test_the_example_data_on_the_tiny_base(tmp_path: Path, write_source: WriteSource) -> None:
+    data = find_project() / "data"
+    files = {"train/train.jsonl": (data / "flowroll" / "train.jsonl").read_bytes()}
+    for name in ("test", "dev", "adversarial"):
+        content = (data / "flowroll" / "eval" / f"{name}.jsonl").read_bytes()
+        files[f"eval/{name}/{name}.jsonl"] = content
+    result = format_data(
+        write_source(files), tmp_path / "out", data=DataConfig(group_by="group"),
+        tokenizer=data / "tiny-base", chat_template=None, max_length=256, assistant_only_loss=True,
+    )  # fmt: skip
+    assert result.rows.kept == result.rows.read >= 1250
+    assert set(result.splits) == {"train", "validation", "test", "dev", "adversarial"}
+    assert result.splits["train"].rows >= 800
+    assert result.primary_metrics == ("exact_match",)
+    renderer = load_renderer(tmp_path / "out" / "tokenizer", None, "messages")
+    for example in read_examples(tmp_path / "out" / "examples" / "test.jsonl")[:50]:
+        tokens = renderer.render_example(example)
+        prompt = renderer.render_prompt(example)
+        answer = tokens.input_ids[len(prompt) : tokens.trained_ends[-1]]
+        assert renderer.decode(answer) == example.reference
+        assert tokens.labels.index(answer[0]) == len(prompt)

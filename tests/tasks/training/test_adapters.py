@@ -1,0 +1,144 @@
+"""Adapters: nothing changes when one is put on; files are the same everywhere and fit their base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from configs.errors import RequestError
+from configs.schema import ModelConfig
+from tasks.training.adapters import attach_adapter, cast_inputs, load_adapter, write_adapter
+from tasks.training.models import count_parameters, load_base
+
+from .conftest import LORA
+
+IDS = torch.arange(5, 15).unsqueeze(0)
+TIED = LORA.model_copy(update={"lora_modules_to_save": ("embed_tokens",)})
+
+
+def compute_logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+def make_adapter(base: Path, config: ModelConfig = LORA) -> Any:
+    """Return a base with an adapter that changes its outputs."""
+    net = attach_adapter(load_base(base, dtype="float32"), config)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return net.eval()
+
+
+def test_new_adapter_changes_no_output(base: Path) -> None:
+    net = load_base(base, dtype="float32")
+    before = compute_logits(net)
+    assert torch.equal(compute_logits(attach_adapter(net, TIED).eval()), before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"lora_modules_to_save": ("embed_tokens",)},
+        {"use_dora": True},
+        {"use_rslora": True, "lora_target_modules": ("q_proj", "v_proj")},
+    ],
+)
+def test_reloaded_adapter_gives_the_same_logits(
+    base: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    net = make_adapter(base, LORA.model_copy(update=changes))
+    write_adapter(net, tmp_path, name="models/tiny", revision="abc")
+    expected = compute_logits(net)
+    assert not torch.allclose(expected, compute_logits(load_base(base, dtype="float32")), atol=0.1)
+    found = compute_logits(load_adapter(load_base(base, dtype="float32"), tmp_path))
+    assert torch.equal(found, expected)
+
+
+def test_other_tools_read_the_adapter(base: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    net = make_adapter(base, TIED)
+    write_adapter(net, tmp_path, name="models/tiny", revision=None)
+    theirs = PeftModel.from_pretrained(load_base(base, dtype="float32"), str(tmp_path)).eval()
+    assert torch.equal(compute_logits(theirs), compute_logits(net))
+
+
+def test_tied_embedding_stays_tied(base: Path) -> None:
+    net = make_adapter(base, TIED)
+    assert torch.equal(net.get_input_embeddings().weight, net.get_output_embeddings().weight)
+    lora = count_parameters(attach_adapter(load_base(base, dtype="float32"), LORA))[1]
+    assert count_parameters(net)[1] == lora + 400 * 64  # the tied weight counts once
+
+
+def test_config_names_no_path_of_this_machine(base: Path, tmp_path: Path) -> None:
+    net = make_adapter(base)
+    write_adapter(net, tmp_path / "a", name=str(base), revision="abc")
+    write_adapter(net, tmp_path / "b", name="org/model", revision="abc")
+    texts = [(tmp_path / name / "adapter_config.json").read_text() for name in "ab"]
+    assert str(base.parent) not in texts[0]
+    assert json.loads(texts[0])["base_model_name_or_path"] == base.name
+    assert json.loads(texts[1])["base_model_name_or_path"] == "org/model"
+    assert json.loads(texts[1])["revision"] == "abc"
+    targets = json.loads(texts[0])["target_modules"]
+    assert targets == sorted(targets)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+
+
+def test_adapter_of_another_base_is_refused(base: Path, tmp_path: Path) -> None:
+    from transformers import LlamaConfig
+
+    from .conftest import build_base
+
+    write_adapter(make_adapter(base), tmp_path / "adapter", name="models/tiny", revision=None)
+    config = LlamaConfig.from_pretrained(base)
+    config.num_hidden_layers = 1
+    other = load_base(build_base(tmp_path / "other", config), dtype="float32")
+    with pytest.raises(RequestError, match="does not fit the base model"):
+        load_adapter(other, tmp_path / "adapter")
+
+
+def test_unknown_modules_are_refused(base: Path) -> None:
+    targets = LORA.model_copy(update={"lora_target_modules": ("query",)})
+    with pytest.raises(RequestError, match="model.lora_target_modules"):
+        attach_adapter(load_base(base, dtype="float32"), targets)
+    saved = LORA.model_copy(update={"lora_modules_to_save": ("embeddings",)})
+    with pytest.raises(RequestError, match="model.lora_modules_to_save.*embeddings"):
+        attach_adapter(load_base(base, dtype="float32"), saved)
+
+
+def test_casts_are_back_after_the_block(base: Path) -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    net = make_adapter(base)
+    layers = [module for module in net.modules() if isinstance(module, BaseTunerLayer)]
+    with cast_inputs(net, enabled=False):
+        assert not any(layer.cast_input_dtype_enabled for layer in layers)
+    assert all(layer.cast_input_dtype_enabled for layer in layers)
+
+
+def test_no_casts_under_autocast_give_the_same_gradient(base: Path) -> None:
+    def compute_gradient(*, enabled: bool) -> torch.Tensor:
+        torch.manual_seed(2)
+        net = attach_adapter(load_base(base, dtype="bfloat16"), LORA)
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                if "lora_B" in name:
+                    parameter.fill_(0.01)
+        with cast_inputs(net, enabled=enabled), torch.autocast("cpu", dtype=torch.bfloat16):
+            net(IDS).logits.float().logsumexp(-1).sum().backward()
+        return torch.cat([p.grad.flatten() for p in net.parameters() if p.requires_grad])
+
+    with_casts = compute_gradient(enabled=True)
+    assert with_casts.abs().max() > 0
+    torch.testing.assert_close(compute_gradient(enabled=False), with_casts, rtol=0.02, atol=1e-3)

@@ -1,0 +1,102 @@
+"""Models are loaded whole or not at all, and each refusal says what to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError
+from safetensors.torch import load_file, save_file
+
+from configs.errors import RequestError, RunError
+from tasks.training.models import _explain_load_error, count_parameters, load_base, load_trained
+
+from .conftest import LORA, build_base
+
+QLORA = LORA.model_copy(update={"method": "qlora"})
+
+
+@pytest.fixture
+def copy(base: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(base, tmp_path / "copy"))
+
+
+def test_base_is_loaded_in_eval_mode_and_precision(base: Path) -> None:
+    model = load_base(base, dtype="bfloat16")
+    assert not model.training
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_folder_without_weights_is_refused(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(RequestError, match="has no weights.*safetensors"):
+        load_base(copy, dtype="float32")
+
+
+def test_pickled_weights_are_not_read(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    torch.save({}, copy / "pytorch_model.bin")
+    with pytest.raises(RequestError, match="pytorch_model.bin, which may run code"):
+        load_base(copy, dtype="float32")
+
+
+def test_missing_tensors_are_refused(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RequestError, match="lacks 1 weights.*layers.1.mlp.up_proj"):
+        load_base(copy, dtype="float32")
+
+
+def test_missing_folder_and_config_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"has no config.json"):
+        load_base(tmp_path, dtype="float32")
+    with pytest.raises(RequestError, match="model.model_name_or_path"):
+        load_base(tmp_path / "none", dtype="float32")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_access_names_the_page(status: int) -> None:
+    request = httpx.Request("GET", "https://huggingface.co/org/gated")
+    cause = GatedRepoError("gated", response=httpx.Response(status, request=request))
+    error = OSError("You are trying to access a gated repo.")
+    error.__cause__ = cause
+    shown = _explain_load_error("org/gated", error)
+    assert isinstance(shown, RequestError)
+    assert "https://huggingface.co/org/gated" in str(shown)
+    assert "HF_TOKEN" in str(shown)
+
+
+def test_hub_that_is_away_can_be_tried_again() -> None:
+    error = OSError("We couldn't connect")
+    error.__context__ = httpx.ConnectError("no route")
+    assert isinstance(_explain_load_error("org/model", error), RunError)
+
+
+def test_quantised_layers_are_protected_and_counted(base: Path) -> None:
+    model = load_base(base, dtype="float32", method="qlora", model=QLORA)
+    layers = [m for m in model.modules() if type(m).__name__ == "Linear4bit"]
+    assert len(layers) == 14
+    assert not any(layer.support_avx512bf16_for_cpu for layer in layers)
+    assert count_parameters(model)[0] == count_parameters(load_base(base, dtype="float32"))[0]
+
+
+def test_width_that_4_bit_kernels_get_wrong_is_refused(base: Path, tmp_path: Path) -> None:
+    from transformers import LlamaConfig
+
+    config = LlamaConfig.from_pretrained(base)
+    config.intermediate_size = 96
+    odd = build_base(tmp_path / "odd", config)
+    with pytest.raises(RequestError, match="multiple of 64; .*down_proj.* has 96 inputs"):
+        load_base(odd, dtype="float32", method="qlora", model=QLORA)
+
+
+def test_another_kind_of_model_than_the_method_says_is_refused(base: Path) -> None:
+    options = {"dtype": "float32", "device": "cpu"}
+    with pytest.raises(RequestError, match="holds no adapter"):
+        load_trained(base, base, method="lora", **options)
+    loaded = load_trained(base, base, method="full", **options)
+    assert not loaded.training
