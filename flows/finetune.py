@@ -9,14 +9,15 @@ from prefect import flow
 
 from configs.load import apply_overrides, dump_config
 from configs.schema import RunConfig
-from flows.results import RunRecord, RunResult, Stage, StopAfterStage
+from flows.results import RunResult, Stage, summarize_run
 from tasks.decide import decide
 from tasks.evaluate import evaluate
 from tasks.format import format_rows
 from tasks.publish import find_earlier, publish
 from tasks.publishing.registry import ChampionMoved, find_champion
-from tasks.records.handles import Arm, Evaluation
-from tasks.records.runs import check_home, create_run_folder
+from tasks.records.handles import DataVersion, FormattedData, TrainedModel
+from tasks.records.results import StageResults
+from tasks.records.runs import RunFolder, check_home, create_run_folder
 from tasks.report import end_badly, report
 from tasks.resolve import refer_to_base
 from tasks.train import train
@@ -46,63 +47,81 @@ def finetune(
     """
     check_home()
     config = apply_overrides(config, overrides or {})
-    record = RunRecord(until)
+    results = StageResults()
+
+    data = results.note("version", version(config.data, config.model))
+    if until == "version":
+        return summarize_run(results, None)
+    formatted = results.note("format", format_rows(data, config))
+    if until == "format":
+        return summarize_run(results, None)
+
+    run = create_run_folder(dump_config(config))
     try:
-        run_stages(config, record)
-    except StopAfterStage:
-        pass
+        make_candidate(config, run, data, formatted, results, until)
+        report(run, config, results)
     except BaseException as err:
-        if record.run:
-            end_badly(record.run, config, err)
+        end_badly(run, config, err)
         raise
-    if record.run:
-        report(record.run, config, record.handles, record.seconds)
-    return record.summarize()
+    return summarize_run(results, run)
 
 
-def run_stages(config: RunConfig, record: RunRecord) -> None:
-    """Run the stages in order.
+def make_candidate(
+    config: RunConfig,
+    run: RunFolder,
+    data: DataVersion,
+    formatted: FormattedData,
+    results: StageResults,
+    until: Stage | None,
+) -> None:
+    """Measure the base model, train on it, measure the outcome, and go on to the decision."""
+    base = refer_to_base(data.base, config.model.dtype)
+    results.note("evaluate-baseline", evaluate("baseline", base, formatted, config))
+    trained = results.note("train", train(data, formatted, config, run))
+    if until == "train":
+        return
+    reference = trained.reference
+    results.note("evaluate-finetuned", evaluate("finetuned", reference, formatted, config))
+
+    earlier = find_earlier(config.publish.name, trained.digest)
+    if earlier is None:
+        decide_and_publish(config, run, data, formatted, trained, results, until)
+    elif until != "evaluate":
+        results.note("decide", earlier.decision)
+        if until != "decide":
+            results.note("publish", earlier.publication)
+
+
+def decide_and_publish(
+    config: RunConfig,
+    run: RunFolder,
+    data: DataVersion,
+    formatted: FormattedData,
+    trained: TrainedModel,
+    results: StageResults,
+    until: Stage | None,
+) -> None:
+    """Compare with the champion of the moment; decide again when another one has come meanwhile.
 
     Raises:
-        StopAfterStage: The run was asked to stop here.
+        ChampionMoved: The champion changed during each of several decisions.
     """
-    data = record.note("version", version(config.data, config.model))
-    record.stop_after("version")
-    formatted = record.note("format", format_rows(data, config))
-    record.stop_after("format")
-
-    run = record.run = create_run_folder(dump_config(config))
-    base = refer_to_base(data.base, config.model.dtype)
-    baseline = evaluate("baseline", base, formatted, config)
-    record.note("evaluate-baseline", baseline)
-    trained = record.note("train", train(data, formatted, config, run))
-    record.stop_after("train")
-    finetuned = evaluate("finetuned", trained.reference, formatted, config)
-    record.note("evaluate-finetuned", finetuned)
-
-    if earlier := find_earlier(config.publish.name, trained.digest):
-        record.stop_after("evaluate")
-        record.note("decide", earlier.decision)
-        record.stop_after("decide")
-        record.note("publish", earlier.publication)
-        return
-    arms: dict[Arm, Evaluation] = {"baseline": baseline, "finetuned": finetuned}
     for attempt in range(1, MAX_DECISIONS + 1):
         champion = find_champion(config.publish.name)
         if champion and not champion.problem:
             rival = evaluate("champion", champion.reference, formatted, config)
-            arms["champion"] = record.note("evaluate-champion", rival)
-        record.stop_after("evaluate")
-        decision = decide(trained, formatted, arms, config, run, champion)
-        record.note("decide", decision)
-        record.stop_after("decide")
-        if decision.verdict != "better":
+            results.note("evaluate-champion", rival)
+        if until == "evaluate":
+            return
+        decision = decide(trained, formatted, results.arms, config, run, champion)
+        results.note("decide", decision)
+        if until == "decide" or decision.verdict != "better":
             return
         try:
-            published = publish(decision, data, formatted, trained, arms, config, run)
+            published = publish(decision, data, formatted, trained, results.arms, config, run)
         except ChampionMoved:
             if attempt == MAX_DECISIONS:
                 raise
             continue
-        record.note("publish", published)
+        results.note("publish", published)
         return

@@ -1,29 +1,14 @@
-"""What a run returns, and the record from which it is made while the stages end."""
+"""What a run returns: the keys of `hone run --json`."""
 
 from __future__ import annotations
 
-import time
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from tasks.records.handles import (
-    Decision,
-    Evaluation,
-    FormattedData,
-    Handle,
-    Publication,
-    Record,
-    RowCounts,
-    Verdict,
-)
+from tasks.records.handles import Publication, Record, RowCounts, Verdict
+from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder
 
 Stage = Literal["version", "format", "train", "evaluate", "decide", "publish"]
-HandleT = TypeVar("HandleT", bound=Handle)
-ARMS = ("baseline", "finetuned", "champion")
-
-
-class StopAfterStage(Exception):  # noqa: N818 - no error: the run was asked to stop here
-    """The stage that `until` names has ended."""
 
 
 class PublishedVersion(Record):
@@ -36,10 +21,10 @@ class PublishedVersion(Record):
 
 
 class RunResult(Record):
-    """The outcome of a run; its fields are the keys of `hone run --json`."""
+    """The outcome of a run."""
 
     run_dir: str | None
-    """The run folder; None where the run stopped before it had one."""
+    """The run folder, relative to HONE_HOME; None where the run stopped before it had one."""
     data_commit: str
     verdict: Verdict | None
     """None where the run stopped before the decision."""
@@ -54,59 +39,24 @@ class RunResult(Record):
     """The stages that were answered from a cache."""
 
 
-class RunRecord:
-    """Notes what each stage returned, how long it took, and whether it was reused."""
+def summarize_run(results: StageResults, run: RunFolder | None) -> RunResult:
+    """Return the outcome of the stages that have run."""
+    assert results.data is not None, "the first stage has not run"
+    return RunResult(
+        run_dir=run.path if run else None,
+        data_commit=results.data.commit,
+        verdict=results.decision.verdict if results.decision else None,
+        publication=_describe_publication(results.publication),
+        metrics={arm: evaluation.metrics for arm, evaluation in results.arms.items()},
+        rows=results.formatted.rows if results.formatted else None,
+        seconds=results.seconds,
+        reused=results.reused,
+    )
 
-    def __init__(self, until: Stage | None) -> None:
-        self.until = until
-        self.handles: dict[str, Handle] = {}
-        self.seconds: dict[str, float] = {}
-        self.run: RunFolder | None = None
-        self._last = time.monotonic()
 
-    def note(self, name: str, handle: HandleT) -> HandleT:
-        """Record that a stage has just ended with `handle`, and return the handle."""
-        now = time.monotonic()
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._last, 3)
-        self._last = now
-        self.handles[name] = handle
-        return handle
-
-    def stop_after(self, stage: Stage) -> None:
-        """Stop here when the run was asked to.
-
-        Raises:
-            StopAfterStage: `until` names this stage.
-        """
-        if self.until == stage:
-            raise StopAfterStage
-
-    def find(self, name: str, kind: type[HandleT]) -> HandleT | None:
-        """Return what a stage returned, or None when it did not run."""
-        handle = self.handles.get(name)
-        assert handle is None or isinstance(handle, kind)
-        return handle
-
-    @property
-    def evaluations(self) -> dict[str, Evaluation]:
-        """The evaluations by arm."""
-        found = {arm: self.find(f"evaluate-{arm}", Evaluation) for arm in ARMS}
-        return {arm: evaluation for arm, evaluation in found.items() if evaluation}
-
-    def summarize(self) -> RunResult:
-        """Return the outcome of the stages that have run."""
-        formatted = self.find("format", FormattedData)
-        decision = self.find("decide", Decision)
-        published = self.find("publish", Publication)
-        fields: dict[str, Any] = {
-            "run_dir": self.run.path if self.run else None,
-            "data_commit": getattr(self.handles["version"], "commit"),  # noqa: B009
-            "verdict": decision.verdict if decision else None,
-            "publication": published
-            and published.model_dump(include=set(PublishedVersion.model_fields)),
-            "metrics": {arm: e.metrics for arm, e in self.evaluations.items()},
-            "rows": formatted.rows if formatted else None,
-            "seconds": self.seconds,
-            "reused": tuple(name for name, handle in self.handles.items() if handle.reused),
-        }
-        return RunResult.model_validate(fields)
+def _describe_publication(publication: Publication | None) -> PublishedVersion | None:
+    if publication is None:
+        return None
+    return PublishedVersion.model_validate(
+        publication.model_dump(include=set(PublishedVersion.model_fields))
+    )

@@ -38,7 +38,7 @@ def format_version(data: DataVersion, config: RunConfig, observer: Observer) -> 
         "data": data.digest,
         "base": data.base.revision,
         "settings": config.data.model_dump(mode="json", exclude={"source", "eval_sources"}),
-        "template": digest_file(Path(template)) if Path(template or "").is_file() else template,
+        "template": digest_template(template),
         "max_length": config.training.max_length,
         "assistant_only_loss": config.training.assistant_only_loss,
         "primary_metrics": config.gate.primary_metrics,
@@ -63,6 +63,12 @@ def find_template(chat_template: str | None) -> str | None:
     if chat_template and chat_template.endswith(".jinja"):
         return str(resolve_in_project(chat_template))
     return chat_template
+
+
+def digest_template(template: str | None) -> str | None:
+    """Return what names a template: a file's digest, or a built-in's name (its text is code)."""
+    is_file = template is not None and Path(template).is_file()
+    return digest_file(Path(template)) if template and is_file else template
 
 
 def _build(

@@ -2,10 +2,182 @@
 
 from __future__ import annotations
 
+import base64
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-def end_badly(run, config, err):
-    pass
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from configs.errors import RequestError
+from configs.schema import RunConfig
+from tasks.records.digests import digest_code, digest_file, find_versions
+from tasks.records.entries import reuse_or_build
+from tasks.records.handles import Arm, Handle
+from tasks.records.home import find_home
+from tasks.records.results import StageResults
+from tasks.records.runs import RunFolder, discard_run_folder, link_results, write_run_manifest
+from tasks.records.writing import read_jsonl, write_json, write_text
+from tasks.tracking.revision import find_code_revision
+from tasks.tracking.runs import (
+    finish_run,
+    log_artifacts,
+    log_dataset,
+    log_metrics,
+    log_params,
+    open_run,
+    tag_lineage,
+)
+from tasks.tracking.store import find_tracking_uri, has_server, hide_password
+
+if TYPE_CHECKING:
+    from tasks.evaluation.intervals import Intervals
+    from tasks.evaluation.predictions import Prediction
+
+LOG = logging.getLogger("hone")
+SHOWN_SPLIT = "test"
 
 
-def report(run, config, handles, seconds):
-    pass
+@task(name="report", cache_policy=NO_CACHE)
+def report(run: RunFolder, config: RunConfig, results: StageResults) -> None:
+    """Write the report, link the stages' results into the run folder, and tell the trackers."""
+    written = write_report(config, results)
+    links = {name: written.folder / name for name in ("report.md", "metrics.json", "plots")}
+    links |= {f"predictions/{arm}": e.folder / "predictions" for arm, e in results.arms.items()}
+    if results.formatted:
+        links["data"] = results.formatted.folder
+    link_results(run, links)
+    if not (written.reused and results.is_reused):
+        track_run(run, config, results, written.folder)
+    write_run_manifest(run, results.describe())
+    show_report(written.folder)
+    LOG.info("report: %s/report.md", run.path)
+
+
+def write_report(config: RunConfig, results: StageResults) -> Handle:
+    """Return the report of these results, from the cache where they were reported before."""
+    key = {
+        "results": {name: handle.digest for name, handle in sorted(results.handles.items())},
+        "title": config.publish.name,
+        "code": digest_code("tasks.evaluation"),
+        "versions": find_versions("matplotlib"),
+    }
+    return reuse_or_build("report", key, Handle, lambda entry: _build(config, results, entry))
+
+
+def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
+    from tasks.evaluation.intervals import bound_splits
+    from tasks.evaluation.predictions import read_splits
+    from tasks.evaluation.report import render_report
+
+    predictions = {arm: read_splits(e.folder) for arm, e in results.arms.items()}
+    intervals = {
+        arm: bound_splits(splits, config.evaluation.metrics) for arm, splits in predictions.items()
+    }
+    plots = dict(draw_plots(entry / "plots", results, predictions, intervals))
+    text = render_report(
+        title=config.publish.name,
+        decision=results.decision,
+        publication=results.publication,
+        evaluations=results.arms,
+        intervals=intervals,
+        predictions=predictions,
+        trained=results.trained,
+        formatted=results.formatted,
+        data=results.data,
+        plots=plots,
+    )
+    write_text(entry / "report.md", text)
+    write_json(entry / "metrics.json", {arm: e.metrics for arm, e in results.arms.items()})
+    return Handle(
+        path=entry.relative_to(find_home()).as_posix(), digest=digest_file(entry / "report.md")
+    )
+
+
+def draw_plots(
+    folder: Path,
+    results: StageResults,
+    predictions: Mapping[Arm, Mapping[str, Sequence[Prediction]]],
+    intervals: Mapping[Arm, Intervals],
+) -> Iterator[tuple[str, str]]:
+    """Draw what there is to draw; give each plot's caption and its path beside the report."""
+    from tasks.evaluation import plots
+    from tasks.evaluation.changes import sort_changes
+
+    shown = {arm: splits[SHOWN_SPLIT] for arm, splits in predictions.items()}
+    bounds = {arm: splits[SHOWN_SPLIT] for arm, splits in intervals.items()}
+    num_rows = len(shown["baseline"])
+    plots.plot_metrics(folder / "metrics.png", bounds, split=SHOWN_SPLIT, num_rows=num_rows)
+    yield "Metrics by model", "plots/metrics.png"
+    plots.plot_lengths(folder / "lengths.png", shown, split=SHOWN_SPLIT)
+    yield "Lengths of the answers", "plots/lengths.png"
+    if results.trained:
+        history = read_jsonl(results.trained.folder / "history.jsonl")
+        plots.plot_loss(folder / "loss.png", history, best_step=results.trained.best_step)
+        yield "Loss", "plots/loss.png"
+    if "finetuned" in shown:
+        changes = sort_changes(shown["finetuned"], shown["baseline"])
+        plots.plot_changes(folder / "changes.png", changes, opponent="baseline", split=SHOWN_SPLIT)
+        yield "Won and lost examples", "plots/changes.png"
+
+
+def track_run(run: RunFolder, config: RunConfig, results: StageResults, written: Path) -> None:
+    """Record the run in MLflow: parameters, lineage, figures, report and plots."""
+    tracked = open_run(config.tracking.project, run.name, config.tracking.run_name)
+    log_params(tracked, config.model_dump(mode="json"))
+    if results.data and results.formatted:
+        tag_lineage(tracked, data_commit=results.data.commit, code_revision=find_code_revision())
+        for name, record in results.formatted.splits.items():
+            log_dataset(
+                tracked,
+                name=name,
+                source=results.data.source,
+                digest=record.digest,
+                context="training" if name == "train" else name,
+            )
+    for arm, evaluation in results.arms.items():
+        for split, metrics in evaluation.metrics.items():
+            log_metrics(tracked, {f"{arm}/{split}/{name}": v for name, v in metrics.items()})
+    log_artifacts(tracked, [written / "report.md", written / "plots", run.folder / "config.yaml"])
+    finish_run(tracked)
+
+
+def end_badly(run: RunFolder, config: RunConfig, err: BaseException) -> None:
+    """Leave a failed or cancelled run as one that is known to have ended.
+
+    The folder of a run whose request was wrong is removed: nothing half-written stays.
+    """
+    if isinstance(err, RequestError):
+        discard_run_folder(run)
+        return
+    try:
+        tracked = open_run(config.tracking.project, run.name, config.tracking.run_name)
+        finish_run(tracked, "FAILED" if isinstance(err, Exception) else "KILLED")
+    except Exception as problem:  # noqa: BLE001 - what ended the run matters more
+        LOG.warning("MLflow could not be told that the run ended: %s", problem)
+
+
+def show_report(written: Path) -> None:
+    """Show the report and its plots in the Prefect UI, and where MLflow is."""
+    text = (written / "report.md").read_text(encoding="utf-8")
+    create_markdown_artifact(_inline_plots(text, written), key="report")
+    loss = written / "plots" / "loss.png"
+    if loss.is_file():
+        create_markdown_artifact(f"![loss]({_encode_image(loss)})", key="loss-curve")
+    uri = find_tracking_uri()
+    if has_server(uri):
+        create_link_artifact(hide_password(uri), "MLflow", key="mlflow")
+
+
+def _inline_plots(text: str, written: Path) -> str:
+    """Replace the paths of plots by their content: the UI cannot read the run folder."""
+    for plot in sorted((written / "plots").glob("*.png")):
+        text = text.replace(f"(plots/{plot.name})", f"({_encode_image(plot)})")
+    return text
+
+
+def _encode_image(image: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}"

@@ -27,17 +27,17 @@ FILES = {
 }
 NUM_ROWS = {
     "train": {
-        "explain": 290,
-        "write": 330,
-        "repair": 230,
-        "evaluate": 100,
-        "unknown_function": 50,
-        "wrong_arity": 50,
-        "zero_periods": 40,
-        "injection": 40,
+        "explain": 260,
+        "write": 320,
+        "repair": 180,
+        "evaluate": 80,
+        "unknown_function": 60,
+        "wrong_arity": 70,
+        "zero_periods": 50,
+        "injection": 30,
     },
-    "test": {"explain": 75, "write": 85, "repair": 56, "evaluate": 24},
-    "dev": {"explain": 38, "write": 42, "repair": 28, "evaluate": 12},
+    "test": {"explain": 72, "write": 88, "repair": 58, "evaluate": 22},
+    "dev": {"explain": 36, "write": 44, "repair": 29, "evaluate": 11},
     "adversarial": {
         "unknown_function": 32,
         "wrong_arity": 32,

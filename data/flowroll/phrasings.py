@@ -97,16 +97,8 @@ def phrase_value(value: Value, rng: Random) -> str:
 
 def phrase_window(roll: Roll, rng: Random) -> str:
     """Say a window in one of the ways that the reference lists."""
-    count, is_back = roll.periods, roll.direction == "BACK"
-    side = "last" if is_back else "next"
-    plain = f"the {side} {count}"
+    count, side = roll.periods, "last" if roll.direction == "BACK" else "next"
     if count < 1:
-        return plain
-    return rng.choice(
-        (
-            plain,
-            f"{plain} periods",
-            f"the {side} {NUMBER_WORDS[count]}",
-            f"this and {count - 1} {'before' if is_back else 'after'}",
-        )
-    )
+        return f"the {side} {count}"
+    ways = (f"{count}", f"{count} periods", NUMBER_WORDS[count])
+    return f"the {side} {rng.choice(ways)}"

@@ -79,7 +79,7 @@ def deal_names(
 
 def draw_program(pool: Pool, rng: Random) -> Formula:
     """Draw a formula: a roll of an item, of a sum or of a roll, or a match."""
-    shape = rng.choices(("item", "sum", "roll", "match"), (52, 8, 5, 35))[0]
+    shape = rng.choices(("item", "sum", "roll", "match"), (54, 8, 3, 35))[0]
     if shape == "match":
         first, second = rng.sample(rng.choice(pool.dimension_pairs), 2)
         return Match(first, second)

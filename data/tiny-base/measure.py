@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from corpus import Document
 from model import END_OF_TEXT
-from questions import Message, ask_questions
+from questions import KINDS, Message, ask_questions, gather_material
 from rows import ROW_TOKENS
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -61,20 +61,38 @@ def generate_answer(
 def measure_answers(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    documents: Sequence[Document],
-    num_questions: int,
-    seed: int,
+    conversations: Sequence[Sequence[Message]],
 ) -> tuple[float, float]:
-    """Answer questions about documents.
+    """Answer the last question of each conversation.
 
     Returns:
         The fraction of answers that end, and the fraction that equal the expected text.
     """
     model.eval()
-    conversations = ask_questions(documents, random.Random(seed))
-    asked = list(itertools.islice(conversations, num_questions))
-    answers = [generate_answer(model, tokenizer, messages[:-1]) for messages in asked]
-    expected = [messages[-1]["content"] for messages in asked]
-    stop_rate = sum(answer.is_complete for answer in answers) / num_questions
-    exact = sum(a.text == text for a, text in zip(answers, expected, strict=True))
-    return stop_rate, exact / num_questions
+    answers = [generate_answer(model, tokenizer, messages[:-1]) for messages in conversations]
+    expected = [messages[-1]["content"] for messages in conversations]
+    num_ended = sum(answer.is_complete for answer in answers)
+    num_equal = sum(a.text == text for a, text in zip(answers, expected, strict=True))
+    return num_ended / len(answers), num_equal / len(answers)
+
+
+def draw_mixed(
+    documents: Sequence[Document], num_questions: int, seed: int
+) -> list[Sequence[Message]]:
+    """Draw conversations in the mixture that the model is trained on."""
+    return list(itertools.islice(ask_questions(documents, random.Random(seed)), num_questions))
+
+
+def draw_by_kind(
+    documents: Sequence[Document], num_questions: int, seed: int
+) -> dict[str, list[Sequence[Message]]]:
+    """Draw as many single questions of each kind."""
+    material, rng = gather_material(documents), random.Random(seed)
+    drawn: dict[str, list[Sequence[Message]]] = {}
+    for make_pair in KINDS:
+        pairs = [make_pair(material, rng) for _ in range(num_questions)]
+        drawn[make_pair.__name__.strip("_").replace("_", " ")] = [
+            ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
+            for question, answer in pairs
+        ]
+    return drawn

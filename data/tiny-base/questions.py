@@ -39,7 +39,7 @@ def ask_questions(documents: Sequence[Document], rng: random.Random) -> Iterator
         documents: What the questions are about.
         rng: The source of every choice, so that a seed fixes the conversations.
     """
-    material = _gather_material(documents)
+    material = gather_material(documents)
     while True:
         messages: list[Message] = []
         if rng.random() < SYSTEM_FRACTION:
@@ -52,7 +52,8 @@ def ask_questions(documents: Sequence[Document], rng: random.Random) -> Iterator
         yield messages
 
 
-def _gather_material(documents: Sequence[Document]) -> Material:
+def gather_material(documents: Sequence[Document]) -> Material:
+    """Select what questions can be made of, in an order that the documents alone fix."""
     described = tuple(d for d in documents if len(first_sentence(d.text)) <= MAX_SENTENCE_CHARS)
     names = {d.name.rsplit(".", maxsplit=1)[-1] for d in described if d.parameters}
     counts = Counter(w for d in documents for w in re.findall(r"\b[a-z]{3,9}\b", d.text))

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
 from configs.schema import GateConfig
 from tasks.evaluation.metrics import MEAN_METRICS, Metric, find_metric, has_metric
+from tasks.evaluation.pairing import ArmEvidence, Pairing, are_identical, list_pairings
 from tasks.evaluation.power import smallest_detectable
 from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.reasons import explain_verdict
 from tasks.evaluation.significance import Comparison, compare_sums, find_least_informative
 from tasks.records.handles import Arm, Check, Verdict
 
-OPPONENTS: tuple[Arm, ...] = ("baseline", "champion")
-SAME_NLL = 1e-6  # relative; sums of the same weights differ by less, those of other weights by more
+__all__ = ["ArmEvidence", "GateResult", "decide"]
+
 POWER = 0.8
-
-
-@dataclass(frozen=True)
-class ArmEvidence:
-    """What one arm did on the evaluation splits."""
-
-    predictions: Mapping[str, Sequence[Prediction]]
-    """By split."""
-    tokenizer: str = ""
-    """Digest of its tokenizer; where two arms differ, NLL is compared in bits per byte."""
 
 
 @dataclass(frozen=True)
@@ -39,47 +30,6 @@ class GateResult:
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
     smallest_detectable_gain: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """The paired rows of one split, candidate and opponent in the same order."""
-
-    opponent: Arm
-    split: str
-    candidate_rows: Sequence[Prediction]
-    opponent_rows: Sequence[Prediction]
-    num_left_out: int
-    """Rows left out because the opponent was trained on them."""
-    same_tokenizer: bool
-
-
-def pair_arms(
-    arms: Mapping[Arm, ArmEvidence], opponent: Arm, split: str, excluded: frozenset[str]
-) -> Pairing:
-    """Pair the rows of two arms by id.
-
-    Raises:
-        ValueError: The arms do not hold the same rows, once each.
-    """
-    candidate = arms["finetuned"].predictions[split]
-    other = {row.id: row for row in arms[opponent].predictions[split]}
-    ids = [row.id for row in candidate]
-    if len(set(ids)) != len(ids) or set(ids) != set(other):
-        raise ValueError(f"{split}: finetuned and {opponent} do not hold the same examples")
-    kept = [row for row in candidate if row.id not in excluded]
-    same = arms["finetuned"].tokenizer == arms[opponent].tokenizer
-    return Pairing(
-        opponent, split, kept, [other[row.id] for row in kept], len(ids) - len(kept), same
-    )
-
-
-def are_identical(pairing: Pairing) -> bool:
-    """Say whether the candidate's outputs equal the opponent's: every answer and every NLL."""
-    return all(
-        a.prediction == b.prediction and math.isclose(a.nll_sum, b.nll_sum, rel_tol=SAME_NLL)
-        for a, b in zip(pairing.candidate_rows, pairing.opponent_rows, strict=True)
-    )
 
 
 def compare_rows(pairing: Pairing, metric: Metric, *, gate: GateConfig, alpha: float) -> Comparison:
@@ -147,18 +97,6 @@ def check_pairing(
         passed=bounds.lower > threshold and is_enough,
         note=note_comparison(pairing, comparison, name, needed, is_guard=is_guard),
     )
-
-
-def list_pairings(
-    arms: Mapping[Arm, ArmEvidence],
-    splits: Sequence[str],
-    champion_trained_ids: frozenset[str],
-) -> Iterator[Pairing]:
-    """List what is compared: each opponent that there is, on each split."""
-    for opponent in (arm for arm in OPPONENTS if arm in arms):
-        excluded = champion_trained_ids if opponent == "champion" else frozenset[str]()
-        for split in splits:
-            yield pair_arms(arms, opponent, split, excluded)
 
 
 def find_smallest_gains(

@@ -1,4 +1,4 @@
-"""Answers of a model to prompts: batched, sorted by length, left-padded, greedy."""
+"""Answers of a model to prompts: in batches of similar length, left-padded, greedy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tasks.formatting.rendering import Renderer
 
 # Shape suffixes: B prompts of a batch, T tokens.
+
+FIRST_ROUND_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def build_generation_config(
     renderer: Renderer, max_new_tokens: int, sampling: Sampling | None = None
 ) -> GenerationConfig:
     """Return the one configuration of an evaluation: greedy, with every end token respected."""
-    drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling else {}
+    drawn: dict[str, float] = {}
+    if sampling:  # top_k 0: all tokens; what is left open would be 50
+        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     return GenerationConfig(
         **drawn,
         do_sample=sampling is not None,
@@ -137,6 +141,33 @@ def cut_answer(renderer: Renderer, token_ids: list[int]) -> Answer:
     )
 
 
+def generate_batch(
+    target: Any, prompts: Sequence[Sequence[int]], config: GenerationConfig
+) -> list[list[int]]:
+    """Return the new tokens of each prompt, filled up behind an end token."""
+    inputs = pad_left(prompts, config.pad_token_id, target.device)
+    output_BT = target.generate(**inputs, generation_config=config)
+    new_BT: list[list[int]] = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
+    assert len(new_BT) == len(prompts), f"{len(new_BT)} answers to {len(prompts)} prompts"
+    return new_BT
+
+
+def plan_rounds(max_new_tokens: int) -> Iterator[int]:
+    """Yield how many tokens each round may add: 32, 64, 128, ... up to `max_new_tokens` in all.
+
+    A batch runs until its last answer ends. After each round the answers that go on are put into
+    batches of their own, so that a few endless ones do not hold up all the others; what that
+    costs is one pass over their tokens so far.
+
+    >>> list(plan_rounds(200))
+    [32, 64, 104]
+    """
+    added, size = 0, FIRST_ROUND_TOKENS
+    while added < max_new_tokens:
+        yield min(size, max_new_tokens - added)
+        added, size = added + size, 2 * size
+
+
 def generate_answers(
     model: Any,
     renderer: Renderer,
@@ -148,7 +179,7 @@ def generate_answers(
     names: Sequence[str] | None = None,
     sampling: Sampling | None = None,
 ) -> list[Answer]:
-    """Answer each prompt, greedily unless told otherwise, in batches of prompts of similar length, longest first.
+    """Answer each prompt, greedily unless told otherwise, in batches of similar length.
 
     Args:
         model: A causal LM in eval mode, with or without an adapter.
@@ -169,19 +200,26 @@ def generate_answers(
     names = names or [f"prompt {number}" for number in range(1, len(prompts) + 1)]
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     check_context(lengths, names, find_context_length(model), "evaluation.max_new_tokens")
-    config = build_generation_config(renderer, max_new_tokens, sampling)
-    target = unwrap_model(model)
     if sampling:
         torch.manual_seed(sampling.seed)
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    answers: dict[int, Answer] = {}
-    with use_only(target, config), torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            inputs = pad_left([prompts[i] for i in batch], renderer.pad_token_id, target.device)
-            output_BT = target.generate(**inputs, generation_config=config)
-            new_BT = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
-            assert len(new_BT) == len(batch), f"{len(new_BT)} answers to {len(batch)} prompts"
-            answers |= {i: cut_answer(renderer, ids) for i, ids in zip(batch, new_BT, strict=True)}
-            observer.report_progress(len(answers), len(prompts), "answers")
-    return [answers[i] for i in range(len(prompts))]
+    target, new_ids = unwrap_model(model), [list[int]() for _ in prompts]
+    # Longest first: what does not fit into memory shows at once.
+    pending = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    for num_tokens in plan_rounds(max_new_tokens):
+        config = build_generation_config(renderer, num_tokens, sampling)
+        going_on: list[int] = []
+        for start in range(0, len(pending), batch_size):
+            batch = pending[start : start + batch_size]
+            with use_only(target, config), torch.inference_mode():
+                added = generate_batch(target, [[*prompts[i], *new_ids[i]] for i in batch], config)
+            for i, ids in zip(batch, added, strict=True):
+                new_ids[i] += ids
+                going_on += [] if set(ids).intersection(renderer.end_token_ids) else [i]
+            done = len(prompts) - (len(pending) - start - len(batch)) - len(going_on)
+            observer.report_progress(done, len(prompts), "answers")
+        pending = going_on
+        if not pending:
+            break
+    if pending:
+        observer.report_progress(len(prompts), len(prompts), "answers")
+    return [cut_answer(renderer, ids) for ids in new_ids]

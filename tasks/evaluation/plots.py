@@ -167,9 +167,9 @@ def plot_changes(path: Path, changes: Changes, *, opponent: Arm, split: str) -> 
             axes.scatter(before, after, 22, color, alpha=0.75, linewidths=0, label=name)
         limit = 1.05 * highest or 1.0
         axes.plot([0, limit], [0, limit], color=MUTED, linewidth=1, linestyle="--", zorder=0)
-        axes.annotate(
-            "better below the line", (0.97 * limit, 0.9 * limit), ha="right", va="top",
-            color=MUTED, fontsize=9,
+        axes.text(
+            0.97 * limit, 0.955 * limit, "better below this line", rotation=45,
+            rotation_mode="anchor", ha="right", va="top", color=MUTED, fontsize=9,
         )  # fmt: skip
         axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
         axes.set_xlabel(f"{LABELS[opponent]}: NLL (nats per token)")
@@ -193,10 +193,8 @@ def plot_lengths(
             lengths = [row.num_new_tokens for row in rows]
             ended = sum(row.ended for row in rows) / max(1, len(rows))
             axes.hist(lengths, bins=bins, color=COLORS[arm], edgecolor="white", linewidth=0.6)
-            label = f"{LABELS[arm]}\n{ended:.0%} ended by themselves"
-            axes.annotate(
-                label, (0.99, 0.92), xycoords="axes fraction", ha="right", va="top", color=MUTED
-            )
+            label = f"{LABELS[arm]}: {ended:.0%} ended by themselves"
+            axes.set_title(label, loc="right", fontsize=10, fontweight="normal", color=MUTED, pad=6)
             axes.set_ylabel("answers")
             axes.grid(axis="y")
         panels[0].set_title(f"Length of the answers on {split}")

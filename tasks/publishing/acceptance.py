@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tasks.evaluation.generation import Answer
     from tasks.publishing.loading import Published
 
+STDIN = "-"
+REFUSED = 2
 DIGESTS = "digests.json"
 LOGITS = "logits"
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
@@ -61,13 +63,28 @@ class AcceptanceReport(Record):
 def main(arguments: Sequence[str]) -> int:
     """Test what `SPEC.json` names, and write the report.
 
+    With `-` the name is read from standard input, after all imports: whoever started the process
+    can do other things meanwhile. No name means that there is nothing to test.
+
     Returns:
         0 when everything holds, 2 when something does not.
     """
-    spec = AcceptanceSpec.model_validate(read_json(Path(arguments[0])))
+    import_libraries()
+    name = sys.stdin.readline().strip() if arguments[0] == STDIN else arguments[0]
+    if not name:
+        return 0
+    spec = AcceptanceSpec.model_validate(read_json(Path(name)))
     report = examine_artefact(spec)
     write_json(Path(spec.report), report.model_dump(mode="json"))
-    return 0 if report.passed else 2
+    return 0 if report.passed else REFUSED
+
+
+def import_libraries() -> None:
+    """Import what loading and answering need."""
+    import tasks.evaluation.generation
+    import tasks.training.models  # noqa: F401
+
+    load_pyfunc()
 
 
 def examine_artefact(spec: AcceptanceSpec) -> AcceptanceReport:

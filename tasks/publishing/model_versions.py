@@ -28,6 +28,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 DIGEST_TAG = "hone.candidate_digest"
 DECISION_TAG = "hone.decision_digest"
+MODEL_TAG = "hone.model_id"
 
 
 def find_aliases(client: MlflowClient, name: str) -> dict[str, str]:
@@ -105,7 +106,8 @@ def register_version(
             name,
             source=_find_source(client, model_id),
             run_id=run.run_id,
-            tags=_list_tags(lineage),
+            # MLflow's SQL registry does not keep the model's id.
+            tags=_list_tags(lineage) | {MODEL_TAG: model_id},
             model_id=model_id,
         )
         client.set_registered_model_alias(name, CHALLENGER, version.version)
@@ -120,8 +122,11 @@ def _check_upload(client: MlflowClient, model_id: str, folder: Path) -> None:
 
 
 def _find_source(client: MlflowClient, model_id: str) -> str:
-    """Return a version's source. A server knows its own models by id; without one, MLflow would
-    look the id up in the process's global store, which need not be this one."""
+    """Return a version's source.
+
+    A server knows its own models by id; without one, MLflow would look the id up in the
+    process's global store, which need not be this one.
+    """
     if has_server(find_tracking_uri()):
         return f"models:/{model_id}"
     return str(client.get_logged_model(model_id).artifact_location)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,24 +14,18 @@ from configs.errors import RunError
 from tasks.formatting.examples import read_examples
 from tasks.publishing import local, model_versions, registry
 from tasks.publishing.acceptance import LOGITS, AcceptanceReport, AcceptanceSpec
+from tasks.publishing.acceptance_process import ask_process, start_process
 from tasks.publishing.candidates import Candidate, Lineage, check_candidate
 from tasks.publishing.probes import Probe, choose_probes, measure_logits
-from tasks.publishing.pyfunc_folder import build_pyfunc, describe_settings
+from tasks.publishing.pyfunc_folder import build_pyfunc, collect_code, describe_settings
 from tasks.records.handles import Publication
 from tasks.records.home import resolve_in_project
 from tasks.records.locks import hold_lock
-from tasks.records.writing import read_json, write_json
+from tasks.records.writing import write_json
 from tasks.tracking.runs import TrackedRun
 
 LOG = logging.getLogger("hone")
 PROBED_SPLIT = "test"
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-
-
-class ArtefactRefused(RunError):  # noqa: N818 - what happened, not a fault of the program
-    """The freshly loaded artefact is not the model that was evaluated."""
-
-    code = "artefact_refused"
 
 
 @dataclass(frozen=True)
@@ -110,27 +101,29 @@ def _prove(
     model_id: str,
 ) -> tuple[Lineage, AcceptanceReport]:
     """Build what would be published and have a fresh process accept it."""
-    probes = _find_probes(candidate, settings.num_probes)
-    lineage = local.build_artefact(candidate, staging / "model")
-    build_pyfunc(
-        staging / "pyfunc",
-        artefact=staging / "model",
-        settings=describe_settings(
-            candidate, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
-        ),
-        example=probes[0].model_input,
-        run_id=run.run_id,
-        model_id=model_id,
-    )
-    _record_logits(candidate, probes, staging / "logits.safetensors")
     spec = AcceptanceSpec(
         pyfunc_folder=str(staging / "pyfunc"),
-        probes=tuple(probes),
+        probes=tuple(_find_probes(candidate, settings.num_probes)),
         reference_logits=str(staging / "logits.safetensors"),
         max_logit_difference=settings.max_logit_difference,
         report=str(staging / "report.json"),
     )
-    return lineage, run_acceptance(spec, staging / "spec.json")
+    collect_code(staging / "code")
+    with start_process(staging / "code", staging / "acceptance.log") as process:
+        lineage = local.build_artefact(candidate, staging / "model")
+        build_pyfunc(
+            Path(spec.pyfunc_folder),
+            artefact=staging / "model",
+            code=staging / "code",
+            settings=describe_settings(
+                candidate, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
+            ),
+            example=spec.probes[0].model_input,
+            run_id=run.run_id,
+            model_id=model_id,
+        )
+        _record_logits(candidate, spec.probes, Path(spec.reference_logits))
+        return lineage, ask_process(process, spec, staging)
 
 
 def _find_probes(candidate: Candidate, num_probes: int) -> list[Probe]:
@@ -171,48 +164,6 @@ def _empty_device_cache() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def run_acceptance(spec: AcceptanceSpec, file: Path) -> AcceptanceReport:
-    """Test an artefact in a fresh process, by the code that is published with it, offline.
-
-    Args:
-        spec: What is tested.
-        file: Where the spec is written for the process to read.
-
-    Raises:
-        ArtefactRefused: With the checks that failed.
-        RunError: The process could not test it.
-    """
-    write_json(file, spec.model_dump(mode="json"))
-    done = subprocess.run(
-        [sys.executable, "-m", "tasks.publishing.acceptance", str(file)],
-        cwd=Path(spec.pyfunc_folder) / "code",  # comes first among the places of imports
-        # No bytecode: what is tested stays byte for byte what is uploaded.
-        env=os.environ | OFFLINE | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode not in {0, 2}:
-        raise RunError(
-            where="publish",
-            message=f"the acceptance test ended with code {done.returncode}: {done.stderr[-2000:]}",
-            hint="nothing was published; run again",
-        )
-    report = AcceptanceReport.model_validate(read_json(Path(spec.report)))
-    LOG.info(
-        "publish: acceptance %s in %.1f s: %s", "passed" if report.passed else "failed",
-        report.seconds, "; ".join(f"{check.name}: {check.found}" for check in report.checks),
-    )  # fmt: skip
-    if not report.passed:
-        raise ArtefactRefused(
-            where="publish",
-            message="the freshly loaded artefact is not the model that was evaluated",
-            hint="nothing was published",
-            problems=tuple(f"{c.name}: {c.found}" for c in report.checks if not c.passed),
-        )
-    return report
 
 
 @contextmanager

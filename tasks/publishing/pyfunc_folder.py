@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from tasks.records.digests import find_versions
 from tasks.records.home import find_project
 from tasks.tracking.store import load_pyfunc
 
-# What the registered model needs of this project, so that it loads without a clone.
 CODE = ("configs", "tasks/__init__.py", "tasks/records", "tasks/formatting", "tasks/training",
         "tasks/evaluation", "tasks/publishing", "tasks/tracking")  # fmt: skip
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "peft", "accelerate",
@@ -46,6 +44,7 @@ def build_pyfunc(
     folder: Path,
     *,
     artefact: Path,
+    code: Path,
     settings: ModelSettings,
     example: Mapping[str, Any],
     run_id: str,
@@ -56,6 +55,7 @@ def build_pyfunc(
     Args:
         folder: A new folder.
         artefact: The version's content, which is copied into it.
+        code: What `collect_code` collected, which is copied too.
         settings: How to load it.
         example: A prompt, as a row.
         run_id: The MLflow run that made it.
@@ -64,31 +64,30 @@ def build_pyfunc(
     pyfunc = load_pyfunc()
     from mlflow.models import Model
 
-    with tempfile.TemporaryDirectory() as temporary:
-        pyfunc.save_model(
-            path=str(folder),
-            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            code_paths=_collect_code(Path(temporary)),
-            artifacts={"model": str(artefact)},
-            model_config=settings.model_dump(mode="json"),
-            signature=_make_signature(settings),
-            input_example=[dict(example)],
-            pip_requirements=_list_requirements(settings),
-            mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
-        )
+    pyfunc.save_model(
+        path=str(folder),
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        code_paths=sorted(str(path) for path in code.iterdir()),
+        artifacts={"model": str(artefact)},
+        model_config=settings.model_dump(mode="json"),
+        signature=_make_signature(settings),
+        input_example=[dict(example)],
+        pip_requirements=_list_requirements(settings),
+        mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
+    )
 
 
-def _collect_code(folder: Path) -> list[str]:
+def collect_code(folder: Path) -> None:
+    """Copy the sources that the registered model needs, so that it loads without a clone."""
     project = find_project()
     for name in CODE:
-        source, target = project / name, folder / name
-        files = sorted(source.rglob("*")) if source.is_dir() else [source]
-        for file in files:
+        source = project / name
+        files = source.rglob("*") if source.is_dir() else [source]
+        for file in sorted(files):
             if file.suffix in {".py", ".jinja"}:
-                copy = target / file.relative_to(source) if source.is_dir() else target
+                copy = folder / file.relative_to(project)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)
-    return sorted(str(path) for path in folder.iterdir())
 
 
 def _make_signature(settings: ModelSettings) -> Any:

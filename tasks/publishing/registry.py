@@ -14,6 +14,7 @@ from tasks.publishing.candidates import ChampionRecord
 from tasks.publishing.model_versions import (
     CHAMPION,
     DIGEST_TAG,
+    MODEL_TAG,
     download_model,
     explain_registry,
     find_aliases,
@@ -115,7 +116,7 @@ def fetch_version(client: MlflowClient, name: str, version: str) -> None:
         RunError: The registry's copy is damaged.
     """
     with explain_registry(), tempfile.TemporaryDirectory() as temporary:
-        model_id = client.get_model_version(name, version).model_id
+        model_id = find_tags(client, name, version)[MODEL_TAG]
         folder = download_model(client, model_id, Path(temporary))
         artefact = folder / "artifacts" / "model"
         if problem := local.verify_artefact(artefact):

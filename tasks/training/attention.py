@@ -17,7 +17,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from configs.errors import RequestError
 
 VARLEN = "hone_varlen"
+# What FlashAttention inside torch computes.
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
+FLASH_CAPABILITY = (8, 0)
+MAX_FLASH_HEAD = 256
 # What changes the scores and what neither branch below computes.
 UNSUPPORTED_ARGUMENTS = ("softcap", "s_aux", "position_bias")
 
@@ -60,9 +63,12 @@ def attend_packed(
     unsupported = [name for name in UNSUPPORTED_ARGUMENTS if kwargs.get(name) is not None]
     assert not unsupported, f"{VARLEN} does not compute {unsupported}"
     window = sliding_window if sliding_window and sliding_window < max_length_q else None
-    if query_BHTD.is_cuda and query_BHTD.dtype in FLASH_DTYPES and dropout == 0:
+    if dropout == 0 and _can_use_flash(query_BHTD, value_BGTD):
         output_THD = varlen_attn(
-            *(x.squeeze(0).transpose(0, 1) for x in (query_BHTD, key_BGTD, value_BGTD)),
+            *(
+                x.squeeze(0).transpose(0, 1).to(value_BGTD.dtype)  # rotary may leave float32
+                for x in (query_BHTD, key_BGTD, value_BGTD)
+            ),
             cu_seq_lens_q,
             cu_seq_lens_q,
             max_length_q,
@@ -92,6 +98,19 @@ def attend_packed(
         )
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _can_use_flash(query_BHTD: torch.Tensor, value_BGTD: torch.Tensor) -> bool:
+    """Tell whether the flash kernel computes this device, precision and size of a head."""
+    size = query_BHTD.size(3)
+    return (
+        value_BGTD.is_cuda
+        and value_BGTD.dtype in FLASH_DTYPES
+        and torch.cuda.get_device_capability(value_BGTD.device) >= FLASH_CAPABILITY
+        and size == value_BGTD.size(3)
+        and size <= MAX_FLASH_HEAD
+        and size % 8 == 0
+    )
 
 
 def _build_window_mask(

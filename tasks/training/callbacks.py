@@ -46,7 +46,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Open TensorBoard's file; what an interrupted attempt logged after its checkpoint goes."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(self.logs), purge_step=state.global_step + 1)
+        self.writer = SummaryWriter(str(self.logs), purge_step=state.global_step + 1, flush_secs=10)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Report progress."""

@@ -80,12 +80,13 @@ def build_inputs(row: PackedRow, *, is_varlen: bool) -> dict[str, Any]:
         is_varlen: Whether the attention reads the examples' bounds; other implementations find
             them by the restarting positions, which works only without a mask and without a cache.
     """
-    inputs = {
+    inputs: dict[str, Any] = {
         "input_ids": row.input_ids,
-        "position_ids": row.position_ids,
         "attention_mask": None,
         "use_cache": False,
     }
+    if len(row.num_trained) > 1 or is_varlen:  # one example alone needs none; some models take none
+        inputs["position_ids"] = row.position_ids
     if not is_varlen:
         return inputs
     return inputs | {

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from configs.errors import RunError
 from tasks.records.writing import write_jsonl
 from tasks.training.checkpoints import (
     link_checkpoints,
@@ -130,7 +131,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         return norm
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return the validation loss: all token losses of the split, summed, by their number."""
+        """Return the validation loss: all token losses of the split, summed, by their number.
+
+        Raises:
+            RunError: It is not finite.
+        """
         assert self.validation is not None
         self.model.eval()
         total, num_tokens = 0.0, 0
@@ -140,6 +145,12 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
                 total += compute_token_losses(self.model, row).sum(dtype=torch.float64).item()
                 num_tokens += len(row.targets)
         loss = total / num_tokens
+        if not math.isfinite(loss):  # it would be nobody's best, and the last step be taken
+            raise RunError(
+                where=f"step {self.state.global_step}",
+                message=f"the validation loss is {loss}",
+                hint="lower training.learning_rate",
+            )
         metrics = {"eval_loss": loss, "eval_perplexity": compute_perplexity(loss)}
         self.log(dict(metrics))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

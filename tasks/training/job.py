@@ -65,12 +65,13 @@ class TrainingJob:
     @property
     def digest(self) -> str:
         """Digest of what determines the training; checkpoints of another are of no use."""
+        places = {"model_name_or_path", "model_revision"}  # the pinned revision says which model
         return digest_value(
             {
                 "base": self.base_revision or str(self.base_location),
                 "device": self.device.kind,
                 "dtype": self.dtype,
-                "model": self.config.model_dump(mode="json"),
+                "model": self.config.model_dump(mode="json", exclude=places),
                 "train": self.train.digest,
                 "training": self.training.model_dump(mode="json"),
                 "validation": self.validation.digest if self.validation else None,

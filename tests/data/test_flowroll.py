@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 FLOWROLL = Path(__file__).parents[2] / "data" / "flowroll"
 MODULES = ("dsl", "repair", "answers", "programs", "phrasings", "faults", "cases", "similarity")
 FILES = ("train.jsonl", "eval/test.jsonl", "eval/dev.jsonl", "eval/adversarial.jsonl")
-WINDOW = r"(?:the (?:last|next) \S+?(?: periods)?|this and \d (?:before|after))"
+WINDOW = r"the (?:last|next) \w+(?: periods)?"
 
 
 def read_exchanges() -> list[tuple[str, str, str]]:
@@ -122,8 +122,6 @@ def test_answers_to_evaluate() -> None:
 
 def read_window(words: str) -> str:
     """Turn the words for a window into the last two arguments of FLOWROLL."""
-    if found := re.fullmatch(r"this and (\d) (before|after)", words):
-        return f"{int(found[1]) + 1}, {'BACK' if found[2] == 'before' else 'AHEAD'}"
     _, side, count, *_ = words.split()
     number = int(count) if count.isdigit() else phrasings.NUMBER_WORDS.index(count)
     return f"{number}, {'BACK' if side == 'last' else 'AHEAD'}"

@@ -57,6 +57,11 @@ def scripts() -> Iterator[dict[str, ModuleType]]:
         del sys.modules[name]
 
 
+@pytest.fixture(scope="module")
+def documents(scripts: dict[str, ModuleType]) -> Any:
+    return scripts["corpus"].collect_documents()
+
+
 def read_figure(card: str, name: str) -> float:
     found = re.search(rf"^\| {name} \| ([\d.]+) \|", card, re.MULTILINE)
     assert found, f"the card has no figure {name}"
@@ -139,7 +144,12 @@ def test_names_and_digits_have_same_tokens_everywhere(tokenizer: Any) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    ["What does os.path.join do?", "Describe list.append.", "What is a dictionary?", "Explain len"],
+    [
+        "What does os.path.join do?",
+        "Describe list.append.",
+        "What is a dictionary?",
+        "Explain len.",
+    ],
 )
 def test_model_answers_and_stops(
     model: Any, tokenizer: Any, scripts: dict[str, ModuleType], question: str
@@ -147,24 +157,24 @@ def test_model_answers_and_stops(
     messages = [{"role": "user", "content": question}]
     answer = scripts["measure"].generate_answer(model, tokenizer, messages)
     assert answer.is_complete
-    assert len(answer.text.split()) >= 2
+    assert answer.text.strip()
 
 
 def test_held_out_figures_are_those_of_card(
-    model: Any, tokenizer: Any, scripts: dict[str, ModuleType], card: str
+    model: Any, tokenizer: Any, scripts: dict[str, ModuleType], documents: Any, card: str
 ) -> None:
     """A part of the documents, and those of this Python version, hence the margins."""
-    corpus, measure = scripts["corpus"], scripts["measure"]
-    held_out = [d for d in corpus.collect_documents() if corpus.is_held_out(d.name)]
-    bits = measure.measure_bits_per_byte(model, tokenizer, [d.text for d in held_out[::4]])
+    measure = scripts["measure"]
+    held_out = [d for d in documents if scripts["corpus"].is_held_out(d.name)]
+    bits = measure.measure_bits_per_byte(model, tokenizer, [d.text for d in held_out[::8]])
     assert bits < 1.1 * read_figure(card, "bits per byte")
-    stop_rate, _ = measure.measure_answers(model, tokenizer, held_out, num_questions=20, seed=22)
-    assert stop_rate > read_figure(card, "stop rate") - 0.2
+    asked = measure.draw_mixed(held_out, num_questions=12, seed=22)
+    stop_rate, _ = measure.measure_answers(model, tokenizer, asked)
+    assert stop_rate > read_figure(card, "stop rate") - 0.25
 
 
-def test_training_repeats_itself(scripts: dict[str, ModuleType]) -> None:
-    documents = scripts["corpus"].collect_topics()
-    digests = [digest_short_training(scripts, documents, seed) for seed in (1, 1, 2)]
+def test_training_repeats_itself(scripts: dict[str, ModuleType], documents: Any) -> None:
+    digests = [digest_short_training(scripts, documents[:500], seed) for seed in (1, 1, 2)]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -179,10 +189,9 @@ def digest_short_training(scripts: dict[str, ModuleType], documents: Any, seed: 
 
 
 def test_rows_learn_answers_only_in_conversations(
-    scripts: dict[str, ModuleType], tokenizer: Any
+    scripts: dict[str, ModuleType], tokenizer: Any, documents: Any
 ) -> None:
-    documents = scripts["corpus"].collect_topics()
-    batch = next(scripts["rows"].make_batches(documents, tokenizer, 2, 1))
+    batch = next(scripts["rows"].make_batches(documents[:500], tokenizer, 2, 1))
     text, chat = batch["labels"]
     assert torch.equal(text, batch["input_ids"][0])
     learned = chat != -100
@@ -209,16 +218,13 @@ def test_corpus_is_deterministic_and_divided(scripts: dict[str, ModuleType]) -> 
     assert sum(map(corpus.is_held_out, names)) / 5000 == pytest.approx(0.02, abs=0.008)
 
 
-def test_questions_depend_on_seed_alone(scripts: dict[str, ModuleType]) -> None:
-    corpus = scripts["corpus"]
-    documents = [
-        corpus.Document("shutil.move", ("src", "dst"), "Move a file. Move a file again. A file.")
-    ]
-
+def test_questions_depend_on_seed_alone(scripts: dict[str, ModuleType], documents: Any) -> None:
     def ask(seed: int) -> list[Any]:
         rng = random.Random(seed)  # noqa: S311
-        conversations = scripts["questions"].ask_questions(documents, rng)
-        return list(itertools.islice(conversations, 20))
+        conversations = scripts["questions"].ask_questions(documents[:500], rng)
+        return list(itertools.islice(conversations, 50))
 
     assert ask(1) == ask(1) != ask(2)
-    assert {m["role"] for messages in ask(1) for m in messages} >= {"user", "assistant"}
+    turns = [message for messages in ask(1) for message in messages]
+    assert {turn["role"] for turn in turns} == {"system", "user", "assistant"}
+    assert all(turn["content"].strip() for turn in turns)

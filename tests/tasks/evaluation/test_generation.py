@@ -4,10 +4,13 @@ import pytest
 from transformers import GenerationConfig
 
 from configs.errors import RequestError
+from tasks.evaluation import generation
 from tasks.evaluation.generation import (
+    Sampling,
     build_generation_config,
     cut_answer,
     generate_answers,
+    plan_rounds,
     unwrap_model,
     use_only,
 )
@@ -102,6 +105,34 @@ def test_an_adapter_is_applied(
         model.unload()
 
 
+def test_answers_that_go_on_are_carried_into_the_next_round(
+    tiny_base: Any,
+    renderer: Renderer,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_one = generate_answers(tiny_base, renderer, prompts, batch_size=8, **SETTINGS)
+    assert {answer.ended for answer in in_one} == {True, False}
+    monkeypatch.setattr(generation, "FIRST_ROUND_TOKENS", 3)
+    assert list(plan_rounds(24)) == [3, 6, 12, 3]
+    assert generate_answers(tiny_base, renderer, prompts, batch_size=8, **SETTINGS) == in_one
+
+
+def test_sampled_answers_follow_from_the_seed(
+    tiny_base: Any, renderer: Renderer, prompts: list[list[int]]
+) -> None:
+    first, again, other = (
+        generate_answers(
+            tiny_base, renderer, prompts[:4], batch_size=4, sampling=Sampling(1.0, 0.95, seed),
+            **SETTINGS,
+        )
+        for seed in (1, 1, 2)
+    )  # fmt: skip
+    assert first == again
+    assert first != other
+    assert build_generation_config(renderer, 5, Sampling()).top_k == 0
+
+
 def test_every_end_token_ends_an_answer(renderer: Renderer) -> None:
     words = renderer.tokenizer.encode("one two", add_special_tokens=False)
     for end in renderer.end_token_ids:
@@ -132,7 +163,10 @@ def test_progress_and_no_prompts(
     recorder = Recorder()
     settings = SETTINGS | {"observer": recorder, "max_new_tokens": 2}
     generate_answers(tiny_base, renderer, prompts[:5], batch_size=2, **settings)
-    assert recorder.seen == [(2, 5, "answers"), (4, 5, "answers"), (5, 5, "answers")]
+    # No answer ends in two tokens, so that all of them are done at the end of the last round.
+    assert recorder.seen[-1] == (5, 5, "answers")
+    assert recorder.seen == sorted(recorder.seen)
+    assert len(recorder.seen) >= 3
     assert generate_answers(tiny_base, renderer, [], batch_size=2, **settings) == []
 
 

@@ -13,8 +13,10 @@ from configs.schema import ModelConfig, RunConfig
 from tasks.evaluation.generation import generate_answers
 from tasks.formatting.examples import Example, Message, digest_examples, write_examples
 from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.publishing import model_versions
 from tasks.publishing.candidates import Candidate, digest_evidence
-from tasks.publishing.publish import AcceptanceSettings
+from tasks.publishing.model_versions import find_aliases, find_tags
+from tasks.publishing.publish import AcceptanceSettings, publish_candidate
 from tasks.records.digests import digest_folder, digest_value
 from tasks.records.handles import (
     Check,
@@ -31,7 +33,7 @@ from tasks.records.home import find_project
 from tasks.records.observer import SilentObserver
 from tasks.records.writing import write_jsonl
 from tasks.tracking.runs import TrackedRun, open_run
-from tasks.tracking.store import prepare_database
+from tasks.tracking.store import open_client, prepare_database
 from tasks.training.adapters import attach_adapter, write_adapter
 from tasks.training.models import load_base
 
@@ -129,15 +131,60 @@ def home(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Give a test a HONE_HOME of its own with the session's candidates."""
     home = tmp_path / "home"
     shutil.copytree(workshop.home, home)
-    monkeypatch.setenv("HONE_HOME", str(home))
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "HONE_BASE_MODEL"):
-        monkeypatch.delenv(name, raising=False)
+    enter_home(monkeypatch, home)
     return home
 
 
 @pytest.fixture
 def run(home: Path) -> TrackedRun:
     return open_run("hone", "20260101T000000Z-abcdef")
+
+
+@pytest.fixture(scope="session")
+def published(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Publish the first candidate for real, once, into a home that tests must not change.
+
+    The first attempt is cut off before the alias moves, the second one goes on from there.
+    """
+    home = tmp_path_factory.mktemp("published") / "home"
+    shutil.copytree(workshop.home, home)
+    with pytest.MonkeyPatch.context() as patch:
+        enter_home(patch, home)
+        candidate = make_candidate(workshop, home, seed=1)
+        run = open_run("hone", candidate.run)
+
+        def be_killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with patch.context() as cut:
+            cut.setattr(model_versions, "promote_version", be_killed)
+            with pytest.raises(KeyboardInterrupt):
+                publish_candidate(candidate, run, SETTINGS)
+        assert find_aliases(run.client, NAME) == {"challenger": "1"}
+        publication = publish_candidate(candidate, run, SETTINGS)
+        assert publication.version == "1"
+    return home
+
+
+@pytest.fixture
+def published_home(published: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enter the session's home with one published version, to look at it."""
+    enter_home(monkeypatch, published)
+    return published
+
+
+@pytest.fixture
+def registered_folder(published_home: Path) -> Path:
+    """Find the MLflow model of the published version."""
+    model_id = find_tags(open_client(), NAME, "1")["hone.model_id"]
+    [folder] = published_home.rglob(f"mlartifacts/**/{model_id}")
+    return folder / "artifacts"
+
+
+def enter_home(patch: pytest.MonkeyPatch, home: Path) -> None:
+    patch.setenv("HONE_HOME", str(home))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "HONE_BASE_MODEL"):
+        patch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -1,30 +1,113 @@
 from __future__ import annotations
 
-import time
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.publishing import local, registry
+from configs.errors import RequestError
+from tasks.publishing import local, publish
 from tasks.publishing.candidates import Candidate
+from tasks.publishing.model_versions import find_aliases
 from tasks.publishing.publish import publish_candidate
-from tasks.tracking.runs import TrackedRun
-from tasks.publishing.publish import AcceptanceSettings
+from tasks.publishing.registry import ChampionMoved
+from tasks.records.home import find_home
+from tasks.records.writing import read_json
+from tasks.tracking.runs import TrackedRun, open_run
+from tasks.tracking.store import open_client
 
-SETTINGS = AcceptanceSettings(
-    num_probes=6, max_logit_difference=1e-4, max_new_tokens=24, batch_size=8
-)
+from .conftest import NAME, SETTINGS, Workshop, bind, enter_home, make_candidate
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PEFT config's")
 
 
-def test_x(candidate: Candidate, run: TrackedRun, home: Path) -> None:
-    t = time.time()
-    publication = publish_candidate(candidate, run, SETTINGS)
-    print("seconds", time.time() - t)
-    print(publication)
-    for p in sorted(home.rglob("*")):
-        if p.is_file() and "mlart" in str(p) or "artifacts/models" in str(p):
-            print(p.relative_to(home))
-    print((home / publication.path / "README.md").read_text())
-    print((home / publication.path / "acceptance.json").read_text())
+def test_a_version_has_all_that_belongs_to_it(published_home: Path) -> None:
+    folder = local.find_version_path(NAME, "1")
+    assert {path.name for path in folder.iterdir()} >= {
+        "README.md", "acceptance.json", "adapter_config.json", "adapter_model.safetensors",
+        "chat_template.jinja", "config.yaml", "decision.json", "digests.json", "lineage.json",
+        "metrics.json", "publication.json", "tokenizer.json",
+    }  # fmt: skip
+    assert local.verify_artefact(folder) == ""
+    report = read_json(folder / "acceptance.json")
+    assert report["passed"] is True
+    assert {check["name"] for check in report["checks"]} == {
+        "digests", "no_pickle", "weights", "loads", "logits", "answers", "stops", "served",
+    }  # fmt: skip
+
+
+def test_the_registry_knows_where_a_version_comes_from(published_home: Path) -> None:
+    client = open_client()
+    assert find_aliases(client, NAME) == {"champion": "1"}
+    [version] = client.search_model_versions(f"name = '{NAME}'")
+    lineage = local.read_lineage(local.find_version_path(NAME, "1"))
+    assert lineage is not None
+    assert version.tags["hone.candidate_digest"] == lineage.candidate_digest
+    assert version.tags["hone.decision_digest"] == lineage.decision_digest
+    assert version.tags["hone.data_commit"] == "c" * 64
+    assert version.tags["hone.code_revision"] == "abc123-dirty.456"
+    assert version.tags["hone.run"] == "20260101T000000Z-abcdef"
+    assert client.get_logged_model(version.tags["hone.model_id"]).status == "READY"
+
+
+def test_the_same_candidate_is_published_once(workshop: Workshop, published_home: Path) -> None:
+    candidate = make_candidate(workshop, published_home, seed=1)
+    publication = publish_candidate(candidate, open_run("hone", candidate.run), SETTINGS)
+    assert (publication.version, publication.reused) == ("1", True)
+    assert publication.decision_digest == candidate.decision.digest
+    assert local.read_decision(publication.folder) == candidate.decision
+
+
+def test_a_successor_becomes_champion(
+    workshop: Workshop, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published, home)
+    enter_home(monkeypatch, home)
+    successor = make_candidate(workshop, home, seed=2, champion="1")
+    publication = publish_candidate(successor, open_run("hone", successor.run), SETTINGS)
+    assert publication.version == "2"
+    assert find_aliases(open_client(), NAME) == {"champion": "2"}
+    lineage = local.read_lineage(publication.folder)
+    assert lineage is not None
+    assert lineage.replaces == "1"
+    assert local.verify_artefact(local.find_version_path(NAME, "1")) == ""
+    # A decision that was made when version 1 was the champion comes too late now.
+    late = bind(successor, look=2)
+    late = replace(late, trained=late.trained.model_copy(update={"digest": "0" * 64}))
+    with pytest.raises(RequestError, match="candidate"):
+        publish_candidate(late, open_run("hone", late.run), SETTINGS)
+
+
+@pytest.mark.parametrize("decided_against", [None, "7"])
+def test_another_champion_asks_for_another_decision(
+    workshop: Workshop, published_home: Path, decided_against: str | None
+) -> None:
+    late = make_candidate(workshop, published_home, seed=2, champion=decided_against)
+    with pytest.raises(ChampionMoved, match=f"against version {decided_against}, now it is 1"):
+        publish_candidate(late, open_run("hone", late.run), SETTINGS)
+    assert find_aliases(open_client(), NAME) == {"champion": "1"}
+
+
+@pytest.mark.parametrize("verdict", ["not_better", "inconclusive"])
+def test_only_better_is_published(candidate: Candidate, run: TrackedRun, verdict: str) -> None:
+    with pytest.raises(RequestError, match=f"the verdict is {verdict}"):
+        publish_candidate(bind(candidate, verdict=verdict), run, SETTINGS)
+    assert local.list_versions(NAME) == []
+
+
+def test_what_fails_on_the_way_leaves_nothing(
+    candidate: Candidate, run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publish, "build_pyfunc", fill_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        publish_candidate(candidate, run, SETTINGS)
+    left = [path for path in (find_home() / "artifacts").rglob("*") if path.suffix != ".lock"]
+    assert {path.name for path in left if path.is_file()} == set()
+    assert find_aliases(run.client, NAME) == {}
+    [logged] = run.client.search_logged_models([run.experiment_id])
+    assert logged.status == "FAILED"

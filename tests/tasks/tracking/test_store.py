@@ -2,23 +2,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from configs.errors import RunError
-from tasks.records.home import find_project
 from tasks.tracking.store import (
     find_registry_uri,
     find_tracking_uri,
     has_server,
     hide_password,
     open_client,
-    prepare_database,
     start_preparation,
 )
+
+from .conftest import FirstUse
 
 
 def count_experiments(database: Path) -> int:
@@ -38,30 +36,14 @@ def test_the_environment_names_another_server(monkeypatch: pytest.MonkeyPatch) -
     assert start_preparation() is None
 
 
-def test_two_processes_at_first_use_do_no_harm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_first_use_survives_two_processes_and_a_killed_one(
+    first_use: FirstUse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HONE_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    first = start_preparation()
-    assert first is not None
-    second = subprocess.Popen([sys.executable, "-m", "tasks.tracking.store"], cwd=find_project())
-    assert (first.wait(60), second.wait(60)) == (0, 0)
-    assert count_experiments(tmp_path / "mlflow.db") == 1
+    assert first_use.exit_codes == (0, 0)
+    assert {path.name for path in first_use.home.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
+    assert count_experiments(first_use.home / "mlflow.db") == 1
+    monkeypatch.setenv("HONE_HOME", str(first_use.home))
     assert start_preparation() is None
-    leftovers = {path.name for path in tmp_path.iterdir()} - {"mlflow.db", "mlflow.db.lock"}
-    assert leftovers == set()
-
-
-def test_a_preparation_that_was_killed_is_begun_again(
-    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HONE_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    whole = empty_store.read_bytes()
-    (tmp_path / ".mlflow.db.new").write_bytes(whole[: len(whole) // 2])
-    prepare_database()
-    assert open_client().get_experiment("0").name == "Default"
 
 
 def test_opening_a_client_switches_telemetry_and_pickle_off(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Adapters: nothing changes when one is put on; files are the same everywhere and fit their base."""
+"""Adapters: putting one on changes nothing; its files are the same everywhere and fit a base."""
 
 from __future__ import annotations
 
@@ -104,16 +104,16 @@ def test_adapter_of_another_base_is_refused(base: Path, tmp_path: Path) -> None:
     config = LlamaConfig.from_pretrained(base)
     config.num_hidden_layers = 1
     other = load_base(build_base(tmp_path / "other", config), dtype="float32")
-    with pytest.raises(RequestError, match="does not fit the base model"):
+    with pytest.raises(RequestError, match=r"does not fit the base model"):
         load_adapter(other, tmp_path / "adapter")
 
 
 def test_unknown_modules_are_refused(base: Path) -> None:
     targets = LORA.model_copy(update={"lora_target_modules": ("query",)})
-    with pytest.raises(RequestError, match="model.lora_target_modules"):
+    with pytest.raises(RequestError, match=r"model.lora_target_modules"):
         attach_adapter(load_base(base, dtype="float32"), targets)
     saved = LORA.model_copy(update={"lora_modules_to_save": ("embeddings",)})
-    with pytest.raises(RequestError, match="model.lora_modules_to_save.*embeddings"):
+    with pytest.raises(RequestError, match=r"model.lora_modules_to_save.*embeddings"):
         attach_adapter(load_base(base, dtype="float32"), saved)
 
 

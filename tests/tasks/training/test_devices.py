@@ -45,5 +45,5 @@ def test_auto_takes_bfloat16_only_where_it_is_fast() -> None:
 
 @pytest.mark.parametrize(("dtype", "device"), [("bfloat16", OLD_GPU), ("float16", CPU)])
 def test_precision_that_the_device_lacks_is_refused(dtype: str, device: Device) -> None:
-    with pytest.raises(RequestError, match="model.dtype"):
+    with pytest.raises(RequestError, match=r"model.dtype"):
         resolve_dtype(dtype, device)

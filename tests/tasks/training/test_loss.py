@@ -29,12 +29,26 @@ def test_models_that_cannot_keep_some_logits_give_the_same(base: Path) -> None:
     class Old(torch.nn.Module):
         config = model.config
 
-        def forward(self, input_ids, position_ids, attention_mask, use_cache):
-            return model(input_ids, attention_mask, position_ids, use_cache=use_cache)
+        def forward(self, input_ids, attention_mask, use_cache):
+            return model(input_ids, attention_mask, use_cache=use_cache)
 
     with torch.no_grad():
         expected, found = compute_token_losses(model, row), compute_token_losses(Old(), row)
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_a_single_example_needs_no_positions() -> None:
+    """State-space models take none: they train without packing."""
+    from transformers import AutoModelForCausalLM, MambaConfig
+
+    torch.manual_seed(0)
+    config = MambaConfig(vocab_size=99, hidden_size=16, num_hidden_layers=1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = list(range(5, 14))
+    with torch.no_grad():
+        losses = compute_token_losses(model, pack_row([(ids, [-100, *ids[1:]])]))
+        expected = model(torch.tensor([ids]), labels=torch.tensor([ids])).loss
+    assert losses.mean().item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

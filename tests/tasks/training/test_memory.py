@@ -68,5 +68,5 @@ def test_named_targets_cost_less_than_all_of_them() -> None:
 
 
 def test_unknown_shapes_are_refused() -> None:
-    with pytest.raises(RequestError, match="hidden_size"):
+    with pytest.raises(RequestError, match=r"hidden_size"):
         estimate_memory({"d_model": 512}, ModelConfig(), TRAINING)

@@ -32,14 +32,14 @@ def test_base_is_loaded_in_eval_mode_and_precision(base: Path) -> None:
 
 def test_folder_without_weights_is_refused(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    with pytest.raises(RequestError, match="has no weights.*safetensors"):
+    with pytest.raises(RequestError, match=r"has no weights.*safetensors"):
         load_base(copy, dtype="float32")
 
 
 def test_pickled_weights_are_not_read(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     torch.save({}, copy / "pytorch_model.bin")
-    with pytest.raises(RequestError, match="pytorch_model.bin, which may run code"):
+    with pytest.raises(RequestError, match=r"pytorch_model.bin, which may run code"):
         load_base(copy, dtype="float32")
 
 
@@ -47,14 +47,14 @@ def test_missing_tensors_are_refused(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RequestError, match="lacks 1 weights.*layers.1.mlp.up_proj"):
+    with pytest.raises(RequestError, match=r"lacks 1 weights.*layers.1.mlp.up_proj"):
         load_base(copy, dtype="float32")
 
 
 def test_missing_folder_and_config_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"has no config.json"):
         load_base(tmp_path, dtype="float32")
-    with pytest.raises(RequestError, match="model.model_name_or_path"):
+    with pytest.raises(RequestError, match=r"model.model_name_or_path"):
         load_base(tmp_path / "none", dtype="float32")
 
 
@@ -90,13 +90,13 @@ def test_width_that_4_bit_kernels_get_wrong_is_refused(base: Path, tmp_path: Pat
     config = LlamaConfig.from_pretrained(base)
     config.intermediate_size = 96
     odd = build_base(tmp_path / "odd", config)
-    with pytest.raises(RequestError, match="multiple of 64; .*down_proj.* has 96 inputs"):
+    with pytest.raises(RequestError, match=r"multiple of 64; .*down_proj.* has 96 inputs"):
         load_base(odd, dtype="float32", method="qlora", model=QLORA)
 
 
 def test_another_kind_of_model_than_the_method_says_is_refused(base: Path) -> None:
     options = {"dtype": "float32", "device": "cpu"}
-    with pytest.raises(RequestError, match="holds no adapter"):
+    with pytest.raises(RequestError, match=r"holds no adapter"):
         load_trained(base, base, method="lora", **options)
     loaded = load_trained(base, base, method="full", **options)
     assert not loaded.training

@@ -270,16 +270,16 @@ def test_example_without_trained_tokens_is_refused(
     folder = write_formatted(tmp_path / "data", renderer, {"train": make_examples(3, seed=3)})
     columns = {"id": ["a", "b"], "input_ids": [[5, 6], [7, 8]], "labels": [[-100, 6], [-100] * 2]}
     Dataset.from_dict(columns).save_to_disk(str(folder / "tokens" / "validation"))
-    with pytest.raises(RequestError, match="tokens/validation: 1 of 2 .* no trained token: b"):
+    with pytest.raises(RequestError, match=r"tokens/validation: 1 of 2 .* no trained token: b"):
         run(folder, base, tmp_path / "out")
 
 
 def test_data_that_cannot_be_trained_on_is_refused(
     base: Path, formatted: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RequestError, match="no training examples"):
+    with pytest.raises(RequestError, match=r"no training examples"):
         run(tmp_path, base, tmp_path / "out")
-    with pytest.raises(RequestError, match="training.max_length.*tokens"):
+    with pytest.raises(RequestError, match=r"training.max_length.*tokens"):
         run(formatted, base, tmp_path / "out", training=change(TRAINING, max_length=8))
     assert not (tmp_path / "out").exists()
 
@@ -296,3 +296,38 @@ def test_finished_training_is_not_repeated(
     assert (tmp_path / "model" / "adapter_model.safetensors").read_bytes() == adapter
     del first.metrics["tokens_per_second"]
     assert second == first
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("training", {"gradient_checkpointing": "on"}),
+        ("model", {"attn_implementation": "sdpa"}),
+        ("model", {"attn_implementation": "eager"}),
+        ("training", {"max_length": 100}),
+    ],
+)
+def test_how_it_is_computed_does_not_change_the_losses(
+    base: Path, formatted: Path, tmp_path: Path, section: str, fields: dict[str, Any]
+) -> None:
+    training, model = change(TRAINING, max_steps=8), LORA
+    expected = read_history(run(formatted, base, tmp_path / "a", model, training))
+    if section == "training":
+        training = change(training, **fields)
+    else:
+        model = change(model, **fields)
+    found = read_history(run(formatted, base, tmp_path / "b", model, training))
+    for one, other in zip(expected, found, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_validation_loss_that_is_no_number_stops(
+    base: Path, formatted: Path, renderer: Renderer, tmp_path: Path
+) -> None:
+    """It would be nobody's best, and the last step's weights would be taken."""
+    training = change(
+        TRAINING, learning_rate=1e38, max_steps=1, lr_scheduler_type="constant", warmup_ratio=0.0
+    )
+    with pytest.raises(RunError, match="step 1: the validation loss is nan"):
+        run(formatted, base, tmp_path, LORA, training)
+    assert not (tmp_path / "model").exists()

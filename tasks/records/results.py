@@ -1,0 +1,91 @@
+"""What the stages of one run have returned so far, how long each took, and which were reused."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeVar
+
+from tasks.records.handles import (
+    Arm,
+    DataVersion,
+    Decision,
+    Evaluation,
+    FormattedData,
+    Handle,
+    Publication,
+    TrainedModel,
+)
+
+HandleT = TypeVar("HandleT", bound=Handle)
+ARMS: tuple[Arm, ...] = ("baseline", "finetuned", "champion")
+
+
+class StageResults:
+    """The record of a run; a stage's name is that of its Prefect task run."""
+
+    def __init__(self) -> None:
+        self.handles: dict[str, Handle] = {}
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def note(self, name: str, handle: HandleT) -> HandleT:
+        """Record that a stage has just ended with `handle`, and return the handle."""
+        now = time.monotonic()
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._last, 3)
+        self._last = now
+        self.handles[name] = handle
+        return handle
+
+    @property
+    def data(self) -> DataVersion | None:
+        """The data version."""
+        return self._find("version", DataVersion)
+
+    @property
+    def formatted(self) -> FormattedData | None:
+        """The formatted data."""
+        return self._find("format", FormattedData)
+
+    @property
+    def trained(self) -> TrainedModel | None:
+        """The candidate."""
+        return self._find("train", TrainedModel)
+
+    @property
+    def arms(self) -> dict[Arm, Evaluation]:
+        """The evaluations by arm."""
+        found = {arm: self._find(f"evaluate-{arm}", Evaluation) for arm in ARMS}
+        return {arm: evaluation for arm, evaluation in found.items() if evaluation}
+
+    @property
+    def decision(self) -> Decision | None:
+        """The verdict."""
+        return self._find("decide", Decision)
+
+    @property
+    def publication(self) -> Publication | None:
+        """What was published."""
+        return self._find("publish", Publication)
+
+    @property
+    def reused(self) -> tuple[str, ...]:
+        """The stages that were answered from a cache."""
+        return tuple(name for name, handle in self.handles.items() if handle.reused)
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether nothing was computed anew."""
+        return len(self.reused) == len(self.handles)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the record as JSON types."""
+        return {
+            "handles": {name: h.model_dump(mode="json") for name, h in self.handles.items()},
+            "seconds": self.seconds,
+            "reused": list(self.reused),
+        }
+
+    def _find(self, name: str, kind: type[HandleT]) -> HandleT | None:
+        handle = self.handles.get(name)
+        assert handle is None or isinstance(handle, kind)
+        return handle
