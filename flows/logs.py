@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 
 LOGGER = "hone"
 
@@ -25,6 +26,8 @@ def choose_logging() -> None:
 
 def show_logs() -> None:
     """Print hone's lines on stderr; call it after Prefect has set up its own handlers."""
+    # What a library will rename one day is nothing that a user of hone can act upon.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     logger = logging.getLogger(LOGGER)
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from configs.load import load_config
+from configs.schema import EvaluationConfig
 from flows.embedded_server import start_server, wait_until_healthy
 from flows.logs import choose_logging, show_logs
 from flows.terminal import print_json, print_table, print_text
@@ -45,7 +46,7 @@ def show_result(result: RunResult) -> None:
     """Print a run's outcome for a person."""
     for split in sorted({split for by_split in result.metrics.values() for split in by_split}):
         arms = [arm for arm in result.metrics if split in result.metrics[arm]]
-        names = list(result.metrics[arms[0]][split])
+        names = sorted(result.metrics[arms[0]][split], key=rank_metric)
         rows = [[name, *(f"{result.metrics[a][split][name]:.4g}" for a in arms)] for name in names]
         print_table([split, *arms], rows)
     stages = ", ".join(
@@ -62,3 +63,9 @@ def show_result(result: RunResult) -> None:
         print_text(f"model    {published.path}  {published.uri}")
     elif result.verdict:
         print_text("model    nothing is published")
+
+
+def rank_metric(name: str) -> int:
+    """Return a metric's place in a table: the order of the configuration, speed last."""
+    names = EvaluationConfig().metrics
+    return [*names, name].index(name)
