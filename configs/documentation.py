@@ -49,19 +49,11 @@ def build_documentation() -> str:
 def describe_presets(presets: Sequence[PresetInfo]) -> str:
     """Return the table of the built-in presets."""
     rows = [
-        (f"`{preset.name}`", preset.purpose, f"`{preset.base}`", preset.method, show_gpu(preset))
+        (f"`{preset.name}`", preset.purpose, f"`{preset.base}`", preset.method)
         for preset in presets
     ]
-    head = ("preset", "purpose", "base model", "method", "GPU memory, at least")
-    note = "The memory is an estimate (configs/sizes.py): one packed row at a time, checkpointed.\n"
-    return f"## Presets\n\n{build_table(head, rows)}\n{note}"
-
-
-def show_gpu(preset: PresetInfo) -> str:
-    """Return a preset's GPU memory in whole gibibytes."""
-    if preset.gpu_bytes is None:
-        return "unknown"
-    return f"{preset.gpu_bytes / 2**30:.0f} GiB" if preset.gpu_bytes else "none needed"
+    table = build_table(("preset", "purpose", "base model", "method"), rows)
+    return f"## Presets\n\n{table}\n`hone configs` shows the GPU memory that each needs.\n"
 
 
 def describe_section(section: ConfigSection) -> str:

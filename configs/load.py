@@ -16,7 +16,6 @@ from configs.presets import PATHS_FROM, PRESET_FOLDER, find_preset, list_preset_
 from configs.problems import build_error, list_problems
 from configs.schema import RunConfig
 from configs.secret_values import redact
-from configs.sizes import estimate_gpu_bytes
 
 LINE_SEPARATORS = frozenset("\x85\u2028\u2029")
 DUMP_HEAD = f"""\
@@ -27,11 +26,7 @@ DUMP_HEAD = f"""\
 
 @dataclass(frozen=True)
 class PresetInfo:
-    """What `hone configs` shows of a preset.
-
-    `gpu_bytes` is the least GPU memory that training needs, by the estimate in configs/sizes.py: 0
-    where a CPU does, None when the base model's shape is not known there.
-    """
+    """What a preset is for, and its main settings."""
 
     name: str
     purpose: str
@@ -40,7 +35,6 @@ class PresetInfo:
     max_length: int
     effective_batch_size: int
     learning_rate: float
-    gpu_bytes: int | None
 
 
 def load_config(preset: str | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -163,5 +157,4 @@ def describe_preset(name: str, config: RunConfig) -> PresetInfo:
         effective_batch_size=training.per_device_train_batch_size
         * training.gradient_accumulation_steps,
         learning_rate=training.learning_rate,
-        gpu_bytes=estimate_gpu_bytes(model, training),
     )

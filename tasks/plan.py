@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from configs.schema import RunConfig
 from tasks.format import format_version
@@ -15,6 +17,8 @@ from tasks.training.memory import estimate_memory
 from tasks.training.plan import plan_training
 from tasks.version import pin_inputs
 from tasks.versioning.base_models import locate_base
+
+LOG = logging.getLogger("hone")
 
 
 class Plan(Record):
@@ -83,7 +87,7 @@ def _count_reasons(ledger: Path) -> dict[str, int]:
 
 def _plan_training(
     config: RunConfig, data: DataVersion, formatted: FormattedData
-) -> dict[str, object]:
+) -> dict[str, Any]:
     from datasets import load_from_disk
 
     device = detect_device()
@@ -108,7 +112,21 @@ def _plan_training(
     }
 
 
-def _plan_gate(config: RunConfig, formatted: FormattedData) -> dict[str, object]:
+def announce_gate(config: RunConfig, formatted: FormattedData) -> None:
+    """Log what the gate will be able to notice, before anything is trained."""
+    gate = _plan_gate(config, formatted)
+    LOG.info(
+        "gate: %s decides on test, look %d, alpha %.4f; smallest gain that 80 %% of runs notice, "
+        "by the share of answers that change: %s",
+        ", ".join(formatted.primary_metrics), gate["look"], gate["alpha"],
+        ", ".join(
+            f"{share}: {'none' if gain is None else f'{gain:.3f}'}"
+            for share, gain in gate["smallest_detectable_gain"].items()
+        ),
+    )  # fmt: skip
+
+
+def _plan_gate(config: RunConfig, formatted: FormattedData) -> dict[str, Any]:
     from tasks.evaluation.looks import preview_look
     from tasks.evaluation.power import smallest_detectable
 

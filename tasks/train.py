@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.schema import RunConfig
 from tasks.observe import TaskObserver
+from tasks.plan import announce_gate
 from tasks.records.digests import digest_code, digest_folder, find_versions
 from tasks.records.entries import find_entry, reuse_or_build
 from tasks.records.handles import DataVersion, FormattedData, TrainedModel
@@ -71,6 +72,7 @@ def _build(
 ) -> TrainedModel:
     from tasks.training.train import train_model
 
+    announce_gate(config, formatted)
     started = time.monotonic()
     tracking = config.tracking
     with LiveMetrics(
