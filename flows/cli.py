@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import traceback
@@ -30,6 +31,7 @@ EXIT_CODES = """Exit codes: 0 done; 2 finished, and the answer is no (not better
 3 the request is wrong and nothing was changed; 1 failed on the way, can be run again;
 130, 143 cancelled, resumable."""
 
+NO_TELEMETRY = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 BUG_HINT = f"this is not expected: see {TROUBLESHOOTING}, or report it with `hone version`"
 
 Preset = Annotated[str, typer.Argument(help="A preset's name (see `hone configs`) or its path.")]
@@ -162,6 +164,7 @@ def version(as_json: Json = False) -> int:
 def main() -> NoReturn:
     """Run the command line and exit with the contract's code."""
     signal.signal(signal.SIGTERM, _raise_terminated)
+    os.environ |= NO_TELEMETRY
     try:
         _read_environment_file()
         code = int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)

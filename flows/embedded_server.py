@@ -39,16 +39,19 @@ def is_server_configured() -> bool:
     return bool(content.get("profiles", {}).get(name, {}).get("PREFECT_API_URL"))
 
 
-def start_server() -> None:
+def start_server() -> bool:
     """Start an own Prefect server unless one is configured; it ends with this process.
 
     It starts in a process of its own while the caller goes on importing; call `wait_until_healthy`
     before the first flow. Its state lies in HONE_HOME/.prefect; it listens on a free loopback port.
     The first start of a HONE_HOME creates the database, which fails when two processes do it at
     once: it holds a lock until the server is healthy.
+
+    Returns:
+        Whether this is the first start of the HONE_HOME, which takes longer.
     """
     if is_server_configured():
-        return
+        return False
     home = find_home() / ".prefect"
     home.mkdir(parents=True, exist_ok=True)
     port = _find_free_port()
@@ -57,13 +60,15 @@ def start_server() -> None:
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
-    if not (home / "prefect.db").exists():
+    is_first = not (home / "prefect.db").exists()
+    if is_first:
         _first_start.enter_context(
             hold_lock(home / "first-start.lock", "the creation of Prefect's database")
         )
     server = _start_process(home, port)
     # Registered before Prefect's own exit handlers, so it runs after they have sent the last logs.
     atexit.register(_stop_process, server)
+    return is_first
 
 
 def wait_until_healthy() -> None:
@@ -104,6 +109,7 @@ def _start_process(home: Path, port: int) -> subprocess.Popen[bytes]:
             env=environment,
             stdout=log,
             stderr=log,
+            start_new_session=True,  # Ctrl-C on the terminal is for the run, which needs the server
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 from prefect import flow
@@ -14,6 +15,7 @@ from tasks.decide import decide
 from tasks.evaluate import evaluate
 from tasks.format import format_rows
 from tasks.publish import find_earlier, publish
+from tasks.publishing.acceptance_process import FreshProcess, start_process
 from tasks.publishing.registry import ChampionMoved, find_champion
 from tasks.records.handles import DataVersion, FormattedData, TrainedModel
 from tasks.records.results import StageResults
@@ -80,13 +82,16 @@ def make_candidate(
     trained = results.note("train", train(data, formatted, config, run))
     if until == "train":
         return
-    reference = trained.reference
-    results.note("evaluate-finetuned", evaluate("finetuned", reference, formatted, config))
-
     earlier = find_earlier(config.publish.name, trained.digest)
     if earlier is None:
-        decide_and_publish(config, run, data, formatted, trained, results, until)
-    elif until != "evaluate":
+        # A new candidate will need the acceptance test's process, which imports for seconds:
+        # it does so while the candidate is evaluated and decided upon.
+        with nullcontext() if trained.reused else start_process() as fresh:
+            decide_and_publish(config, run, data, formatted, trained, results, until, fresh)
+        return
+    finetuned = evaluate("finetuned", trained.reference, formatted, config)
+    results.note("evaluate-finetuned", finetuned)
+    if until != "evaluate":
         results.note("decide", earlier.decision)
         if until != "decide":
             results.note("publish", earlier.publication)
@@ -100,12 +105,17 @@ def decide_and_publish(
     trained: TrainedModel,
     results: StageResults,
     until: Stage | None,
+    fresh: FreshProcess | None,
 ) -> None:
-    """Compare with the champion of the moment; decide again when another one has come meanwhile.
+    """Evaluate the candidate, compare it, and publish it if it is better.
+
+    Another publisher may move the champion meanwhile; then it is compared and decided again.
 
     Raises:
         ChampionMoved: The champion changed during each of several decisions.
     """
+    finetuned = evaluate("finetuned", trained.reference, formatted, config)
+    results.note("evaluate-finetuned", finetuned)
     for attempt in range(1, MAX_DECISIONS + 1):
         champion = find_champion(config.publish.name)
         if champion and not champion.problem:
@@ -118,7 +128,8 @@ def decide_and_publish(
         if until == "decide" or decision.verdict != "better":
             return
         try:
-            published = publish(decision, data, formatted, trained, results.arms, config, run)
+            arms = results.arms
+            published = publish(decision, data, formatted, trained, arms, config, run, fresh)
         except ChampionMoved:
             if attempt == MAX_DECISIONS:
                 raise

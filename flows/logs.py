@@ -8,6 +8,7 @@ import sys
 import warnings
 
 LOGGER = "hone"
+RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def choose_logging() -> None:
@@ -25,7 +26,16 @@ def choose_logging() -> None:
 
 
 def show_logs() -> None:
-    """Print hone's lines on stderr; call it after Prefect has set up its own handlers."""
+    """Print hone's lines on stderr; call it after Prefect has set up its own handlers.
+
+    What ends a run is printed once, by the command line; Prefect would print it twice for each
+    task with pages of traceback. The Prefect API still gets it all.
+    """
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(_is_not_about_runs)
     # What a library will rename one day is nothing that a user of hone can act upon.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     logger = logging.getLogger(LOGGER)
@@ -35,3 +45,7 @@ def show_logs() -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
+
+
+def _is_not_about_runs(record: logging.LogRecord) -> bool:
+    return not record.name.startswith(RUN_LOGGERS)

@@ -28,6 +28,7 @@ class Speaker:
 
         resolved: ResolvedModel = resolve_model(model)
         self._renderer = load_renderer(resolved.tokenizer_folder, None, resolved.kind)
+        self._kind = resolved.kind
         self._model: Any = resolved.load()
 
     def answer(
@@ -69,8 +70,7 @@ class Speaker:
     def _render(self, prompt: str | Sequence[tuple[str, str]]) -> list[int]:
         from tasks.formatting.examples import Example, Message
 
+        if self._kind == "text" and isinstance(prompt, str):
+            return self._renderer.render_prompt(Example("", "", (), prompt, origin="prompt"))
         turns = [("user", prompt)] if isinstance(prompt, str) else list(prompt)
-        messages = tuple(Message(role, content) for role, content in turns)
-        answer = Message("assistant", "")
-        example = Example("prompt", "prompt", (*messages, answer), "", origin="prompt")
-        return self._renderer.render_prompt(example)
+        return self._renderer.encode_prompt([Message(role, text) for role, text in turns])

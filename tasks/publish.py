@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.schema import RunConfig
 from tasks.decide import list_evidence
 from tasks.publishing import local
+from tasks.publishing.acceptance_process import FreshProcess
 from tasks.publishing.candidates import Candidate
 from tasks.records.handles import (
     Arm,
@@ -57,6 +58,7 @@ def publish(
     evaluations: Mapping[Arm, Evaluation],
     config: RunConfig,
     run: RunFolder,
+    prepared: FreshProcess | None = None,
 ) -> Publication:
     """Prove the artefact in a fresh process, register it, and move the champion's alias last."""
     from tasks.publishing.publish import AcceptanceSettings, publish_candidate
@@ -80,7 +82,7 @@ def publish(
         batch_size=config.evaluation.per_device_eval_batch_size,
     )
     tracked = open_run(config.tracking.project, run.name, config.tracking.run_name)
-    publication = publish_candidate(candidate, tracked, settings)
+    publication = publish_candidate(candidate, tracked, settings, prepared)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
     return publication

@@ -12,7 +12,7 @@ from configs.schema import ModelConfig
 from tasks.publishing.local import read_lineage
 from tasks.publishing.registry import find_version_folder
 from tasks.records.digests import digest_folder
-from tasks.records.handles import Kind, ModelReference, PinnedModel
+from tasks.records.handles import FormattedData, Kind, ModelReference, PinnedModel
 from tasks.records.home import resolve_in_home
 from tasks.records.writing import read_json
 from tasks.training.devices import detect_device, resolve_dtype
@@ -20,6 +20,7 @@ from tasks.versioning.base_models import locate_base, pin_base
 
 ADAPTER_CONFIG = "adapter_config.json"
 RUN_CONFIG = "config.yaml"
+RUN_MANIFEST = "manifest.json"
 ALLOWED = "a run folder, a checkpoint, a model folder, models:/NAME@ALIAS, or a hub id"
 
 
@@ -110,7 +111,8 @@ def _resolve_base(name: str) -> ResolvedModel:
 
 def _resolve_adapter(folder: Path) -> ResolvedModel:
     adapter = read_json(folder / ADAPTER_CONFIG)
-    settings = _find_settings(folder)
+    run = _find_run(folder)
+    settings = load_config(str(run / RUN_CONFIG)).model if run else None
     lineage = read_lineage(folder)
     name = settings.model_name_or_path if settings else adapter["base_model_name_or_path"]
     base = lineage.base if lineage else pin_base(name, adapter.get("revision"))
@@ -129,12 +131,18 @@ def _resolve_adapter(folder: Path) -> ResolvedModel:
         method="qlora" if settings.method == "qlora" else "lora",
         dtype=resolve_dtype(settings.dtype, detect_device()),
     )
-    return ResolvedModel(reference, settings, lineage.kind if lineage else "messages")
+    return ResolvedModel(reference, settings, lineage.kind if lineage else _find_kind(run))
 
 
-def _find_settings(folder: Path) -> ModelConfig | None:
-    """Return the model section of the run or version that a folder belongs to."""
-    for place in (folder, *list(folder.parents)[:2]):
-        if (place / RUN_CONFIG).is_file():
-            return load_config(str(place / RUN_CONFIG)).model
-    return None
+def _find_run(folder: Path) -> Path | None:
+    """Return the run or version that a model or checkpoint folder belongs to."""
+    places = (folder, *list(folder.parents)[:2])
+    return next((place for place in places if (place / RUN_CONFIG).is_file()), None)
+
+
+def _find_kind(run: Path | None) -> Kind:
+    """Return whether a run's rows were conversations or plain text."""
+    if run is None or not (run / RUN_MANIFEST).is_file():
+        return "messages"
+    formatted = read_json(run / RUN_MANIFEST)["handles"].get("format")
+    return FormattedData.model_validate(formatted).kind if formatted else "messages"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import atexit
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,19 +29,29 @@ def run_pipeline(
     config = load_config(preset, overrides)
     check_home()
     choose_logging()
-    start_server()  # takes seconds, while this process imports Prefect
+    if start_server():  # a new HONE_HOME: nothing is cached, so all stages will run
+        import_libraries()
     from flows.finetune import finetune
     from tasks.tracking.store import start_preparation
 
     show_logs()
-    start_preparation()
     wait_until_healthy()
+    start_preparation()  # MLflow's database, while the first stages run
     result = finetune(config, until=until)
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
         show_result(result)
     return 0 if result.publication or until else 2
+
+
+def import_libraries() -> None:
+    """Import what every stage that computes needs, while the Prefect server starts.
+
+    Not in a thread: imports change the filters of warnings, for all threads.
+    """
+    for name in ("torch", "transformers", "datasets", "peft"):
+        importlib.import_module(name)
 
 
 def show_result(result: RunResult) -> None:

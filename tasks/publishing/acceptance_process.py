@@ -6,12 +6,15 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import RunError
 from tasks.publishing.acceptance import REFUSED, STDIN, AcceptanceReport, AcceptanceSpec
+from tasks.publishing.pyfunc_folder import collect_code
 from tasks.records.writing import read_json, write_json
 
 LOG = logging.getLogger("hone")
@@ -30,44 +33,66 @@ class ArtefactRefused(RunError):  # noqa: N818 - what happened, not a fault of t
     code = "artefact_refused"
 
 
-@contextmanager
-def start_process(code: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start the process; it imports what it needs while the artefact is still being built.
+@dataclass(frozen=True)
+class FreshProcess:
+    """A process that waits to be asked, with the code that it imports."""
 
-    Args:
-        code: The code that is published with the model; the process imports nothing else of
-            this project.
-        log: Where its messages go.
+    process: subprocess.Popen[str]
+    code: Path
+    """The code that is published with the model; the process imports nothing else of hone."""
+    log: Path
+    """What the process says."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it can be asked; it answers once."""
+        return self.process.poll() is None
+
+
+@contextmanager
+def start_process() -> Iterator[FreshProcess]:
+    """Start the process; it imports what it needs while its caller has other work.
 
     Yields:
         The process; it does not outlive the block.
     """
-    with log.open("w", encoding="utf-8") as messages:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.publishing.acceptance", STDIN],
-            cwd=code,  # the current folder comes first among the places of imports
-            env=os.environ | SETTINGS,
-            stdin=subprocess.PIPE,
-            stdout=messages,
-            stderr=messages,
-            text=True,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()  # asked or not, there is nothing left for it to do
-        process.communicate()
+    with tempfile.TemporaryDirectory(prefix="hone-acceptance-") as folder:
+        code, log = Path(folder) / "code", Path(folder) / "log"
+        collect_code(code)
+        with log.open("w", encoding="utf-8") as messages:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tasks.publishing.acceptance", STDIN],
+                cwd=code,  # the current folder comes first among the places of imports
+                env=os.environ | SETTINGS,
+                stdin=subprocess.PIPE,
+                stdout=messages,
+                stderr=messages,
+                text=True,
+            )
+        try:
+            yield FreshProcess(process, code, log)
+        finally:
+            process.kill()  # asked or not, there is nothing left for it to do
+            process.communicate()
 
 
-def ask_process(
-    process: subprocess.Popen[str], spec: AcceptanceSpec, folder: Path
-) -> AcceptanceReport:
+@contextmanager
+def use_process(prepared: FreshProcess | None) -> Iterator[FreshProcess]:
+    """Give the prepared process, or a new one where there is none that can still be asked."""
+    if prepared and prepared.is_waiting:
+        yield prepared
+        return
+    with start_process() as fresh:
+        yield fresh
+
+
+def ask_process(fresh: FreshProcess, spec: AcceptanceSpec, folder: Path) -> AcceptanceReport:
     """Have the process test an artefact.
 
     Args:
-        process: From `start_process`.
+        fresh: From `start_process`.
         spec: What is tested.
-        folder: Where the spec is written for the process to read, and where its log lies.
+        folder: Where the spec is written for the process to read.
 
     Raises:
         ArtefactRefused: With the checks that failed.
@@ -75,12 +100,12 @@ def ask_process(
     """
     file = folder / "spec.json"
     write_json(file, spec.model_dump(mode="json"))
-    process.communicate(f"{file}\n")
-    if process.returncode not in {0, REFUSED}:
-        said = (folder / "acceptance.log").read_text(encoding="utf-8")
+    fresh.process.communicate(f"{file}\n")
+    if fresh.process.returncode not in {0, REFUSED}:
+        said = fresh.log.read_text(encoding="utf-8")
         raise RunError(
             where="publish",
-            message=f"the acceptance test ended with code {process.returncode}: {said[-2000:]}",
+            message=f"the test ended with code {fresh.process.returncode}: {said[-2000:]}",
             hint="nothing was published; run again",
         )
     report = AcceptanceReport.model_validate(read_json(Path(spec.report)))

@@ -14,10 +14,10 @@ from configs.errors import RunError
 from tasks.formatting.examples import read_examples
 from tasks.publishing import local, model_versions, registry
 from tasks.publishing.acceptance import LOGITS, AcceptanceReport, AcceptanceSpec
-from tasks.publishing.acceptance_process import ask_process, start_process
+from tasks.publishing.acceptance_process import FreshProcess, ask_process, use_process
 from tasks.publishing.candidates import Candidate, Lineage, check_candidate
 from tasks.publishing.probes import Probe, choose_probes, measure_logits
-from tasks.publishing.pyfunc_folder import build_pyfunc, collect_code, describe_settings
+from tasks.publishing.pyfunc_folder import build_pyfunc, describe_settings
 from tasks.records.handles import Publication
 from tasks.records.home import resolve_in_project
 from tasks.records.locks import hold_lock
@@ -39,7 +39,10 @@ class AcceptanceSettings:
 
 
 def publish_candidate(
-    candidate: Candidate, run: TrackedRun, settings: AcceptanceSettings
+    candidate: Candidate,
+    run: TrackedRun,
+    settings: AcceptanceSettings,
+    prepared: FreshProcess | None = None,
 ) -> Publication:
     """Publish a candidate that is proven better, once.
 
@@ -50,6 +53,7 @@ def publish_candidate(
         candidate: The model with everything that led to it.
         run: The MLflow run that made it.
         settings: How the artefact is compared with the evaluated model.
+        prepared: The fresh process of the acceptance test, where it was begun already.
 
     Raises:
         RequestError: The decision does not publish this candidate.
@@ -65,7 +69,7 @@ def publish_candidate(
         registry.check_champion(run.client, name, candidate.decision.champion_version)
         # An earlier attempt may have been accepted and registered, and then interrupted.
         version = model_versions.find_registered(run.client, candidate.decision)
-        version = version or _accept_and_register(candidate, run, settings)
+        version = version or _accept_and_register(candidate, run, settings, prepared)
         if problem := registry.restore_version(run.client, name, version, digest):
             raise RunError(where=f"models:/{name}/{version}", message=problem)
         registry.check_champion(run.client, name, candidate.decision.champion_version)
@@ -76,12 +80,15 @@ def publish_candidate(
 
 
 def _accept_and_register(
-    candidate: Candidate, run: TrackedRun, settings: AcceptanceSettings
+    candidate: Candidate,
+    run: TrackedRun,
+    settings: AcceptanceSettings,
+    prepared: FreshProcess | None,
 ) -> str:
     model_id = model_versions.create_logged_model(run, candidate.name)
     with _make_staging(candidate.name) as staging:
         try:
-            lineage, report = _prove(candidate, run, settings, staging, model_id)
+            lineage, report = _prove(candidate, run, settings, prepared, staging, model_id)
         except BaseException:
             model_versions.refuse_logged_model(run, model_id)
             raise
@@ -97,6 +104,7 @@ def _prove(
     candidate: Candidate,
     run: TrackedRun,
     settings: AcceptanceSettings,
+    prepared: FreshProcess | None,
     staging: Path,
     model_id: str,
 ) -> tuple[Lineage, AcceptanceReport]:
@@ -108,13 +116,12 @@ def _prove(
         max_logit_difference=settings.max_logit_difference,
         report=str(staging / "report.json"),
     )
-    collect_code(staging / "code")
-    with start_process(staging / "code", staging / "acceptance.log") as process:
+    with use_process(prepared) as fresh:
         lineage = local.build_artefact(candidate, staging / "model")
         build_pyfunc(
             Path(spec.pyfunc_folder),
             artefact=staging / "model",
-            code=staging / "code",
+            code=fresh.code,
             settings=describe_settings(
                 candidate, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
             ),
@@ -123,7 +130,7 @@ def _prove(
             model_id=model_id,
         )
         _record_logits(candidate, spec.probes, Path(spec.reference_logits))
-        return lineage, ask_process(process, spec, staging)
+        return lineage, ask_process(fresh, spec, staging)
 
 
 def _find_probes(candidate: Candidate, num_probes: int) -> list[Probe]:

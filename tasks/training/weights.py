@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from tasks.records.writing import share_file
 from tasks.training.adapters import read_adapter_weights, write_adapter
 from tasks.training.engine import Weights
 
@@ -67,6 +68,8 @@ def write_model(model: Any, weights: Weights, tokenizer: Path, folder: Path) -> 
     weights.write(partial)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     base.generation_config.save_pretrained(str(partial))
+    for file in partial.glob("*.safetensors"):
+        share_file(file)
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
