@@ -1,6 +1,6 @@
 """How often the gate's rule publishes a null, notices a gain, and covers the truth, by simulation.
 
-Run: python -m benchmarks.gate [--json] [--comparisons N] [--pair A.jsonl B.jsonl]
+Run: python -m benchmarks.gate [--json] [--comparisons N] [--pair FOLDER FOLDER]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from configs.schema import GateConfig
 from tasks.evaluation.metrics import METRICS, combine_ratio
 from tasks.evaluation.power import smallest_detectable
-from tasks.evaluation.predictions import read_predictions
+from tasks.evaluation.predictions import Prediction, read_predictions
 from tasks.evaluation.significance import (
     compare_sums,
     find_bounds,
@@ -187,10 +187,14 @@ def measure_coverage(comparisons: int) -> list[Figure]:
     return figures
 
 
+def read_rows(folder: Path) -> dict[str, Prediction]:
+    """Return the predictions of all splits in a `predictions/` folder, by id."""
+    return {row.id: row for file in folder.glob("*.jsonl") for row in read_predictions(file)}
+
+
 def measure_pair(first: Path, second: Path, comparisons: int) -> list[Figure]:
-    """Flip the arms of two real prediction files at random, in groups of 1, 4 and 10 rows."""
-    rows_a = {row.id: row for row in read_predictions(first)}
-    rows_b = {row.id: row for row in read_predictions(second)}
+    """Flip the predictions of two real models at random, drawn in groups of 1, 4 and 10 rows."""
+    rows_a, rows_b = read_rows(first), read_rows(second)
     ids = sorted(rows_a.keys() & rows_b.keys())
     figures = []
     for metric in ("exact_match", "nll"):
@@ -260,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--comparisons", type=int, default=2_000, help="of each setting")
-    parser.add_argument("--pair", type=Path, nargs=2, help="predictions of two training seeds")
+    parser.add_argument("--pair", type=Path, nargs=2, help="predictions/ of two seeds")
     options = parser.parse_args(arguments)
     result = summarise(options.comparisons, options.pair)
     if options.json:

@@ -1,6 +1,6 @@
 """Batched generation against one prompt at a time: same answers, ratio of the times.
 
-Run: python -m benchmarks.generation [--json] [--prompts N] [--batch-size N] [--repeats N]
+Run: python -m benchmarks.generation [--json] [--prompts N] [--batch-size N] [--max-new-tokens N]
 """
 
 from __future__ import annotations
@@ -78,11 +78,13 @@ def measure_seconds(
     return answers, time.perf_counter() - start, time.process_time() - start_cpu
 
 
-def compare_speeds(num_prompts: int, batch_size: int, repeats: int) -> dict[str, Any]:
+def compare_speeds(
+    num_prompts: int, batch_size: int, new_tokens: int, repeats: int
+) -> dict[str, Any]:
     """Answer the same prompts in batches and one by one, turn about, and compare."""
     renderer = load_renderer(BASE, None, "messages")
     model = load_base(BASE, dtype="float32")
-    prompts, new_tokens = read_prompts(renderer, num_prompts), EvaluationConfig().max_new_tokens
+    prompts = read_prompts(renderer, num_prompts)
     answer_batched(model, renderer, prompts[:batch_size], batch_size, 8)  # warm-up
     wall, processor = [], []
     for _ in range(repeats):
@@ -116,13 +118,18 @@ def main(arguments: list[str] | None = None) -> None:
     default = EvaluationConfig()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--prompts", type=int, default=200, help="how many prompts")
+    parser.add_argument("--prompts", type=int, default=240, help="how many prompts")
     parser.add_argument(
         "--batch-size", type=int, default=default.per_device_eval_batch_size, help="prompts a batch"
     )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=64, help="longest answer; 64 in the tiny preset"
+    )
     parser.add_argument("--repeats", type=int, default=1, help="the median of so many is shown")
     options = parser.parse_args(arguments)
-    result = compare_speeds(options.prompts, options.batch_size, options.repeats)
+    result = compare_speeds(
+        options.prompts, options.batch_size, options.max_new_tokens, options.repeats
+    )
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return

@@ -32,6 +32,8 @@ EXIT_CODES = """Exit codes: 0 done; 2 finished, and the answer is no (not better
 130, 143 cancelled, resumable."""
 
 NO_TELEMETRY = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+CANCELLED = 128 + signal.SIGINT
+
 BUG_HINT = f"this is not expected: see {TROUBLESHOOTING}, or report it with `hone version`"
 
 Preset = Annotated[str, typer.Argument(help="A preset's name (see `hone configs`) or its path.")]
@@ -168,17 +170,23 @@ def main() -> NoReturn:
     try:
         _read_environment_file()
         code = int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+        if code == CANCELLED:  # typer makes it of a KeyboardInterrupt
+            _say_cancelled()
     except UsageError as err:
         code = _show_error(_translate_usage(err))
     except HoneError as err:
         code = _show_error(err)
     except (KeyboardInterrupt, typer.Abort):
-        print("cancelled; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
-        code = 130
+        _say_cancelled()
+        code = CANCELLED
     except Exception as err:  # noqa: BLE001 - a bug: show where, and keep the contract's code
         traceback.print_exc()
         code = _show_error(RunError(message=f"{type(err).__name__}: {err}", hint=BUG_HINT))
     sys.exit(code)
+
+
+def _say_cancelled() -> None:
+    print("cancelled; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
 
 
 def _translate_usage(err: Any) -> RequestError:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from tasks.evaluation.metrics import METRICS, has_metric
 from tasks.evaluation.predictions import Prediction
-from tasks.evaluation.significance import Bounds, bound_metric
+from tasks.evaluation.significance import Bounds, find_bounds, resample_sums, sum_groups
+
+ALPHA = 0.025  # at each end
 
 Intervals = Mapping[str, Mapping[str, Bounds]]
 """By split, then by metric."""
@@ -15,19 +20,31 @@ Intervals = Mapping[str, Mapping[str, Bounds]]
 def bound_rows(
     rows: Sequence[Prediction], metrics: Iterable[str], *, num_resamples: int, seed: int
 ) -> dict[str, Bounds]:
-    """Return the 95 % interval of each metric that the rows carry, groups resampled."""
-    groups = [row.group for row in rows]
+    """Return the 95 % interval of each metric that the rows carry, groups resampled once."""
+    found = [METRICS[name] for name in metrics if rows and has_metric(rows, name)]
+    if not found:
+        return {}
+    columns = [metric.collect_sums(rows) for metric in found]
+    ends = np.cumsum([part.shape[1] for part in columns])[:-1]
+    sums_GK = sum_groups(np.hstack(columns), [row.group for row in rows])
+    resampled = np.split(resample_sums(sums_GK, num_resamples, seed), ends, axis=1)
     return {
-        name: bound_metric(
-            METRICS[name].collect_sums(rows),
-            groups,
-            METRICS[name].combine,
-            num_resamples=num_resamples,
-            seed=seed,
+        metric.name: clip_bounds(
+            find_bounds(
+                float(metric.combine(part.sum(axis=0))),
+                metric.combine(drawn),
+                alpha=ALPHA,
+                num_groups=len(sums_GK),
+            ),
+            highest=1.0 if metric.higher_is_better else math.inf,
         )
-        for name in metrics
-        if rows and has_metric(rows, name)
+        for metric, part, drawn in zip(found, columns, resampled, strict=True)
     }
+
+
+def clip_bounds(bounds: Bounds, *, highest: float) -> Bounds:
+    """Return bounds within what a metric can be: from 0 to `highest`."""
+    return Bounds(bounds.value, max(bounds.lower, 0.0), min(bounds.upper, highest))
 
 
 def bound_splits(

@@ -23,6 +23,7 @@ LABELS: dict[Arm, str] = {
 }  # fmt: skip
 WON, LOST, UNCHANGED = "#059669", "#dc2626", "#cbd5e1"
 INK, MUTED, GRID = "#0f172a", "#475569", "#e2e8f0"
+LEAST_NLL = 1e-4  # nats a token; more certain answers are drawn here
 SHARE_METRICS = ("exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu")
 STYLE = {
     "font.size": 10,
@@ -158,25 +159,22 @@ def plot_changes(path: Path, changes: Changes, *, opponent: Arm, split: str) -> 
     ]
     with draw_figure(path, 5.6, 5.4) as figure:
         axes = figure.subplots()
-        highest = 0.0
+        seen: list[float] = []
         for label, color, rows in groups:
-            before = [compute_token_nll(change.opponent) for change in rows]
-            after = [compute_token_nll(change.candidate) for change in rows]
-            highest = max([highest, *before, *after])
+            before = [max(LEAST_NLL, compute_token_nll(change.opponent)) for change in rows]
+            after = [max(LEAST_NLL, compute_token_nll(change.candidate)) for change in rows]
+            seen += [*before, *after]
             name = f"{label}: {len(rows)}"
             axes.scatter(before, after, 22, color, alpha=0.75, linewidths=0, label=name)
-        limit = 1.05 * highest or 1.0
-        axes.plot([0, limit], [0, limit], color=MUTED, linewidth=1, linestyle="--", zorder=0)
-        axes.text(
-            0.97 * limit, 0.955 * limit, "better below this line", rotation=45,
-            rotation_mode="anchor", ha="right", va="top", color=MUTED, fontsize=9,
-        )  # fmt: skip
-        axes.set(xlim=(0, limit), ylim=(0, limit), aspect="equal")
-        axes.set_xlabel(f"{LABELS[opponent]}: NLL (nats per token)")
-        axes.set_ylabel("fine-tuned: NLL (nats per token)")
+        limits = min(seen) / 1.3, max(seen) * 1.3
+        axes.plot(limits, limits, color=MUTED, linewidth=1, linestyle="--", zorder=0)
+        # Most answers are near-certain and a few are far off: only a log scale shows both.
+        axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
+        axes.set_xlabel(f"{LABELS[opponent]}: NLL (nats per token, log scale)")
+        axes.set_ylabel("fine-tuned: NLL (nats per token, log scale)")
         axes.set_title(f"Each example of {split} against the {LABELS[opponent]}")
         axes.grid()
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", title="better below the line", alignment="left")
 
 
 def plot_lengths(

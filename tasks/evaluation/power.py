@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.evaluation.significance import (
-    MIN_TAIL_RESAMPLES,
     count_tail,
     draw_weights,
     find_least_informative,
@@ -69,11 +68,8 @@ def pass_rule(
     """Say for each simulated test set whether the gate's primary check would pass, shape (S,)."""
     num_groups = len(sizes_G)
     enough_S: Flags = (outcomes_SG != 0).sum(axis=1) >= find_least_informative(alpha)
-    located = count_tail(alpha, num_groups, NUM_RESAMPLES) >= MIN_TAIL_RESAMPLES
-    passed_S: Flags = enough_S
-    if num_groups > MAX_BOOTSTRAP_GROUPS or not located:
-        passed_S = passed_S & pass_studentised(outcomes_SG, sizes_G, alpha, margin)
-    if num_groups <= MAX_BOOTSTRAP_GROUPS:
+    passed_S: Flags = enough_S & pass_studentised(outcomes_SG, sizes_G, alpha, margin)
+    if num_groups <= MAX_BOOTSTRAP_GROUPS and passed_S.any():
         passed_S = passed_S & pass_bootstrap(outcomes_SG, sizes_G, alpha, margin, seed)
     return passed_S
 
@@ -90,9 +86,9 @@ def find_gain(
 ) -> float | None:
     """Bisect for the smallest gain that passes with probability `power` at one discordance.
 
-    One standard error of the simulation is added to `power`: what is announced is kept.
+    Two standard errors of the simulation are added to `power`: what is announced is kept.
     """
-    asked = power + math.sqrt(power * (1 - power) / len(uniform_SG))
+    asked = power + 2 * math.sqrt(power * (1 - power) / len(uniform_SG))
 
     def passes(gain: float) -> bool:
         outcomes_SG = draw_outcomes(uniform_SG, gain, discordance)
@@ -123,8 +119,8 @@ def smallest_detectable(
 
     Each simulated test set wins a share (d + gain) / 2 of the groups and loses (d - gain) / 2;
     the rows of a group change together, the least favourable case. The rule is the gate's own
-    (expanded percentile, least number of differing groups) with 2,000 resamples; above 300
-    groups, value - t · s takes the place of the percentile.
+    (expanded percentile, value - t · s, least number of differing groups) with 2,000 resamples;
+    above 300 groups, value - t · s alone, which the percentile tends to.
 
     Args:
         group_sizes: Rows of each group of the test split.

@@ -16,7 +16,6 @@ from tasks.evaluation.student import find_student_quantile
 Array = npt.NDArray[np.float64]
 
 CHUNK_ENTRIES = 160_000  # resamples x groups drawn at a time: fits the L2 cache
-MIN_TAIL_RESAMPLES = 10  # fewer resamples beyond a bound do not locate it
 NORMAL = NormalDist()
 
 
@@ -98,11 +97,11 @@ def count_tail(alpha: float, num_groups: int, num_resamples: int) -> int:
 
 
 def find_bounds(value: float, resampled_B: Array, *, alpha: float, num_groups: int) -> Bounds:
-    """Find the one-sided bounds at `alpha` each, by the expanded percentile.
+    """Find the one-sided bounds at `alpha` each: the expanded percentile or value ± t · s.
 
-    Where fewer than 10 resamples would lie beyond a bound (few groups, or a small alpha), the
-    percentile cannot be located: the bound is then the farther one of it and value ± t · s.
-    One group says nothing: its bounds are infinite.
+    The farther one of the two: the percentile knows the shape of the distribution, but with
+    long tails and few groups it stops too early, and with a small alpha it cannot be located at
+    all. One group says nothing: its bounds are infinite.
 
     Args:
         value: The statistic of the data themselves.
@@ -116,36 +115,9 @@ def find_bounds(value: float, resampled_B: Array, *, alpha: float, num_groups: i
     tail = count_tail(alpha, num_groups, len(resampled_B))
     ordered = np.sort(resampled_B)
     lower, upper = float(ordered[tail]), float(ordered[-1 - tail])
-    if tail < MIN_TAIL_RESAMPLES:
-        spread = float(np.std(resampled_B)) * math.sqrt(num_groups / (num_groups - 1))
-        reach = find_student_quantile(1 - alpha, num_groups - 1) * spread
-        lower, upper = min(lower, value - reach), max(upper, value + reach)
-    return Bounds(value, lower, upper)
-
-
-def bound_metric(
-    rows_NK: Array,
-    groups: Sequence[str],
-    combine: Callable[[Array], Array],
-    *,
-    alpha: float = 0.025,
-    num_resamples: int = 10_000,
-    seed: int = 0,
-) -> Bounds:
-    """Bound one model's metric; with the default alpha, its 95 % interval.
-
-    Args:
-        rows_NK: What the metric is made of, by row.
-        groups: The rows' groups.
-        combine: The metric of sums, (..., K) → (...).
-        alpha: Error rate of each bound.
-        num_resamples: Bootstrap resamples of the groups.
-        seed: Seed of the resampling.
-    """
-    sums_GK = sum_groups(rows_NK, groups)
-    resampled = combine(resample_sums(sums_GK, num_resamples, seed))
-    value = float(combine(rows_NK.sum(axis=0)))
-    return find_bounds(value, resampled, alpha=alpha, num_groups=len(sums_GK))
+    spread = float(np.std(resampled_B)) * math.sqrt(num_groups / (num_groups - 1))
+    reach = find_student_quantile(1 - alpha, num_groups - 1) * spread
+    return Bounds(value, min(lower, value - reach), max(upper, value + reach))
 
 
 def compare_sums(

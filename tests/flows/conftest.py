@@ -110,8 +110,8 @@ def call_hone(
 
     def call(*arguments: str) -> Outcome:
         capfd.readouterr()
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-            patch.setattr(sys, "argv", ["hone", *arguments])
+        monkeypatch.setattr(sys, "argv", ["hone", *arguments])
+        with pytest.raises(SystemExit) as ended:
             cli.main()
         stdout, stderr = capfd.readouterr()
         assert isinstance(ended.value.code, int)

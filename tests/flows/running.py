@@ -17,8 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 400  # a busy machine is several times slower than an idle one
 HONE = [sys.executable, "-m", "flows.cli"]
 
-THINGS = "amber basil cedar daisy ember fern grape hazel iris jade kelp lemon maple nutmeg".split()
-PLACES = "box crate drawer hall jar locker shelf trunk attic cellar".split()
+THINGS = (
+    "amber", "basil", "cedar", "daisy", "ember", "fern", "grape", "hazel", "iris", "jade", "kelp",
+    "lemon", "maple", "nutmeg",
+)  # fmt: skip
+PLACES = (
+    "box", "crate", "drawer", "hall", "jar", "locker", "shelf", "trunk", "attic", "cellar",
+)  # fmt: skip
 NUM_TEST_ROWS = 40
 
 PRESET = """\
@@ -119,7 +124,10 @@ def run_hone(home: Path, *arguments: str, **options: Any) -> Outcome:
 
 
 def stop_when(
-    process: subprocess.Popen[str], home: Path, condition: Callable[[], bool], number: signal.Signals
+    process: subprocess.Popen[str],
+    home: Path,
+    condition: Callable[[], bool],
+    number: signal.Signals,
 ) -> Outcome:
     """Send a signal once the condition holds, and wait for the end."""
     try:

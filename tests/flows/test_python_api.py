@@ -1,0 +1,38 @@
+"""The same from Python, as the README shows it: configure, train, evaluate, generate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs.load import load_config
+from tests.flows.conftest import RunFlow
+from tests.flows.running import list_versions
+
+
+def test_configure_train_evaluate_generate(
+    warm_home: Path, preset: Path, run_flow: RunFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.generate import Speaker
+    from tasks.score import score
+
+    config = load_config(str(preset), ["training.max_steps=15"])
+    assert config.training.max_steps == 15
+    result = run_flow("training.max_steps=15")
+    assert result.verdict == "better"
+    assert result.run_dir is not None
+    assert list_versions(warm_home) == ["1"]
+
+    # Paths of results start at HONE_HOME, which is the current folder where it is not set.
+    monkeypatch.chdir(warm_home)
+    evaluation = score(result.run_dir, config, None)
+    assert evaluation.metrics["test"] == pytest.approx(
+        result.metrics["finetuned"]["test"]
+        | {"tokens_per_second": evaluation.metrics["test"]["tokens_per_second"]}
+    )
+    scored = score("models:/small@champion", config, preset.parent / "data/eval/test.jsonl")
+    assert [values["exact_match"] for values in scored.metrics.values()] == [1.0]
+
+    for model in (result.run_dir, f"{result.run_dir}/checkpoints/best", "models:/small/1"):
+        assert Speaker(model).answer(["Put amber in the box."], max_new_tokens=8) == ["Done."]
