@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from configs.load import load_config
+from configs.paths import CLONE
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -14,9 +15,9 @@ def load_preset(name: str) -> dict[str, Any]:
         name: A preset's name or path.
 
     Returns:
-        `config`: the values, as JSON types.
+        `config`: the values, as JSON types; `clone`: the folder that the deployment is made from.
 
     Raises:
         RequestError: There is no such preset, or it is wrong.
     """
-    return {"config": load_config(name).model_dump(mode="json")}
+    return {"config": load_config(name).model_dump(mode="json"), "clone": str(CLONE)}

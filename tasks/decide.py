@@ -117,7 +117,7 @@ def _build(
 
     result = gate.decide(
         {
-            arm: gate.ArmEvidence(read_splits(e.folder), formatted.template_digest)
+            arm: gate.ArmEvidence(read_splits(e.folder), e.template_digest)
             for arm, e in evaluations.items()
         },
         primary_metrics=formatted.primary_metrics,

@@ -83,9 +83,10 @@ def _build(
     from tasks.formatting.rendering import load_renderer
 
     tokenizer = resolve_in_home(model.path) if model.path else formatted.folder / "tokenizer"
+    renderer = load_renderer(tokenizer, None, formatted.kind)
     metrics = evaluate_model(
         load_model(model, config.model),
-        load_renderer(tokenizer, None, formatted.kind),
+        renderer,
         {s: read_examples(formatted.folder / "examples" / f"{s}.jsonl") for s in splits},
         entry,
         evaluation=config.evaluation,
@@ -97,5 +98,6 @@ def _build(
         digest=digest_folder(entry / "predictions"),
         arm=arm,
         model_digest=model.digest,
+        template_digest=renderer.digest,
         metrics=metrics,
     )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -16,7 +14,7 @@ from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.records.digests import digest_code, digest_file, find_versions
 from tasks.records.entries import reuse_or_build
-from tasks.records.handles import Arm, Handle
+from tasks.records.handles import Handle
 from tasks.records.home import find_home
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, discard_run_folder, link_results, write_run_manifest
@@ -33,12 +31,7 @@ from tasks.tracking.runs import (
 )
 from tasks.tracking.store import find_tracking_uri, has_server, hide_password
 
-if TYPE_CHECKING:
-    from tasks.evaluation.intervals import Intervals
-    from tasks.evaluation.predictions import Prediction
-
 LOG = logging.getLogger("hone")
-SHOWN_SPLIT = "test"
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -69,6 +62,7 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
 
 
 def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
+    from tasks.evaluation.drawing import draw_plots
     from tasks.evaluation.intervals import bound_splits
     from tasks.evaluation.predictions import read_splits
     from tasks.evaluation.report import render_report
@@ -77,7 +71,14 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
     intervals = {
         arm: bound_splits(splits, config.evaluation.metrics) for arm, splits in predictions.items()
     }
-    plots = dict(draw_plots(entry / "plots", results, predictions, intervals))
+    trained = results.trained
+    plots = draw_plots(
+        entry / "plots",
+        intervals=intervals,
+        predictions=predictions,
+        history=read_jsonl(trained.folder / "history.jsonl") if trained else (),
+        best_step=trained.best_step if trained else None,
+    )
     text = render_report(
         title=config.publish.name,
         decision=results.decision,
@@ -85,43 +86,16 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
         evaluations=results.arms,
         intervals=intervals,
         predictions=predictions,
-        trained=results.trained,
+        trained=trained,
         formatted=results.formatted,
         data=results.data,
-        plots=plots,
+        plots={caption: f"plots/{plot.name}" for caption, plot in plots.items()},
     )
     write_text(entry / "report.md", text)
     write_json(entry / "metrics.json", {arm: e.metrics for arm, e in results.arms.items()})
     return Handle(
         path=entry.relative_to(find_home()).as_posix(), digest=digest_file(entry / "report.md")
     )
-
-
-def draw_plots(
-    folder: Path,
-    results: StageResults,
-    predictions: Mapping[Arm, Mapping[str, Sequence[Prediction]]],
-    intervals: Mapping[Arm, Intervals],
-) -> Iterator[tuple[str, str]]:
-    """Draw what there is to draw; give each plot's caption and its path beside the report."""
-    from tasks.evaluation import plots
-    from tasks.evaluation.changes import sort_changes
-
-    shown = {arm: splits[SHOWN_SPLIT] for arm, splits in predictions.items()}
-    bounds = {arm: splits[SHOWN_SPLIT] for arm, splits in intervals.items()}
-    num_rows = len(shown["baseline"])
-    plots.plot_metrics(folder / "metrics.png", bounds, split=SHOWN_SPLIT, num_rows=num_rows)
-    yield "Metrics by model", "plots/metrics.png"
-    plots.plot_lengths(folder / "lengths.png", shown, split=SHOWN_SPLIT)
-    yield "Lengths of the answers", "plots/lengths.png"
-    if results.trained:
-        history = read_jsonl(results.trained.folder / "history.jsonl")
-        plots.plot_loss(folder / "loss.png", history, best_step=results.trained.best_step)
-        yield "Loss", "plots/loss.png"
-    if "finetuned" in shown:
-        changes = sort_changes(shown["finetuned"], shown["baseline"])
-        plots.plot_changes(folder / "changes.png", changes, opponent="baseline", split=SHOWN_SPLIT)
-        yield "Won and lost examples", "plots/changes.png"
 
 
 def track_run(run: RunFolder, config: RunConfig, results: StageResults, written: Path) -> None:

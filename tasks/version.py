@@ -40,14 +40,19 @@ def pin_inputs(data: DataConfig, model: ModelConfig) -> DataVersion:
     )
     handle = reuse_or_build(
         "version",
-        {"tree": snapshot.tree, "source": snapshot.source, "base": base.model_dump()},
+        {
+            "tree": snapshot.tree,
+            "source": snapshot.source,
+            "passed_over": snapshot.passed_over,
+            "base": base.model_dump(),
+        },
         DataVersion,
         lambda entry: _lay_out(snapshot, blobs, entry, base),
     )
     LOG.info(
-        "version: %s, %d files, %d bytes, commit %s; passed over: %s; base %s @ %s",
+        "version: %s, %d files, %d bytes, commit %s; %d files passed over%s; base %s @ %s",
         handle.source, handle.num_files, handle.num_bytes, handle.commit[:12],
-        ", ".join(snapshot.passed_over) or "nothing", base.name, base.revision[:12],
+        len(handle.passed_over), _list_first(handle.passed_over), base.name, base.revision[:12],
     )  # fmt: skip
     return handle
 
@@ -62,4 +67,10 @@ def _lay_out(snapshot: Snapshot, blobs: Path, entry: Path, base: PinnedModel) ->
         num_files=len(snapshot.tree),
         num_bytes=snapshot.num_bytes,
         base=base,
+        passed_over=snapshot.passed_over,
     )
+
+
+def _list_first(names: tuple[str, ...], num_shown: int = 3) -> str:
+    shown = [*names[:num_shown], *(["..."] if len(names) > num_shown else [])]
+    return f" ({', '.join(shown)})" if shown else ""

@@ -113,6 +113,8 @@ def render_data(data: DataVersion | None, formatted: FormattedData) -> str:
     parts = ["## Data"]
     if data is not None:
         parts.append(f"`{data.source}` at commit `{data.commit}`.")
+        if data.passed_over:
+            parts.append(f"Files that were passed over: {', '.join(data.passed_over)}.")
     parts += [
         (
             f"{counts.read:,} rows read: {counts.kept:,} kept, {counts.invalid:,} invalid, "

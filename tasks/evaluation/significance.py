@@ -81,7 +81,7 @@ def correct_alpha(alpha: float, num_groups: int) -> float:
     the bootstrap's spread is too small by √((G - 1) / G), and its tails are normal ones.
 
     >>> round(correct_alpha(0.025, 10), 4), round(correct_alpha(0.025, 1000), 4)
-    (0.0085, 0.0249)
+    (0.0086, 0.0248)
 
     Source: Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3.2.
     """

@@ -79,6 +79,8 @@ class DataVersion(Handle):
     num_files: int
     num_bytes: int
     base: PinnedModel
+    passed_over: tuple[str, ...] = ()
+    """Files of the source that are neither training data nor an evaluation set."""
 
 
 class SplitRecord(Record):
@@ -142,6 +144,8 @@ class Evaluation(Handle):
 
     arm: Arm
     model_digest: str
+    template_digest: str
+    """Of the tokenizer and template that the model was prompted with."""
     metrics: dict[str, dict[str, float]]
     """By split, then by metric."""
 

@@ -24,6 +24,14 @@ RunFlow = Callable[..., RunResult]
 CallHone = Callable[..., Outcome]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def prefect_logging() -> None:
+    """Let Prefect set up its handlers before a test replaces the stream that they write to."""
+    import prefect.logging.configuration
+
+    prefect.logging.configuration.setup_logging()
+
+
 @pytest.fixture(scope="session")
 def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The preset of a small task, with its data beside it."""
@@ -88,18 +96,24 @@ def warm_home(published: Outcome, home: Path) -> Path:
 
 
 @pytest.fixture
-def run_flow(server: str, preset: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunFlow]:
-    """Run the flow on the small task in this process: `run_flow("key=value", until=...)`."""
+def on_server(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Flows of this process find the session's server; Prefect reads the environment only once."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    monkeypatch.setenv("PREFECT_API_URL", server)
+    with temporary_settings({PREFECT_API_URL: server}):
+        yield
+
+
+@pytest.fixture
+def run_flow(on_server: None, preset: Path) -> RunFlow:
+    """Run the flow on the small task in this process: `run_flow("key=value", until=...)`."""
     from flows.finetune import finetune
 
     def run(*overrides: str, until: Stage | None = None) -> RunResult:
         return finetune(load_config(str(preset), overrides), until=until)
 
-    monkeypatch.setenv("PREFECT_API_URL", server)
-    with temporary_settings({PREFECT_API_URL: server}):
-        yield run
+    return run
 
 
 @pytest.fixture

@@ -164,8 +164,9 @@ def test_a_home_that_is_a_file(
     expect_refusal(call_hone("run", "tiny"), str(file), "is a file")
 
 
+@pytest.mark.usefixtures("on_server", "home")
 def test_no_disk_space_for_the_run_folder(
-    call_hone: CallHone, preset: Path, server: str, warm_home: Path, monkeypatch: pytest.MonkeyPatch
+    call_hone: CallHone, preset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_folder = Path.mkdir
 
@@ -174,16 +175,15 @@ def test_no_disk_space_for_the_run_folder(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         make_folder(path, *arguments, **options)
 
-    monkeypatch.setenv("PREFECT_API_URL", server)
     monkeypatch.setattr(Path, "mkdir", refuse)
     outcome = call_hone("run", str(preset))
     expect_refusal(outcome, "No space left on device", "run folder", "HONE_HOME", code=1)
 
 
+@pytest.mark.usefixtures("on_server")
 def test_wrong_data_in_a_run_leaves_no_run_folder(
-    call_hone: CallHone, preset: Path, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call_hone: CallHone, preset: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", server)
     file = write_rows(tmp_path / "rows.jsonl", [*ROWS[:2], {"messages": []}])
     outcome = call_hone("run", str(preset), "--set", f"data.source={file}")
     expect_refusal(outcome, "rows.jsonl:3")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.flows.conftest import CallHone
-from tests.flows.running import ROOT, NUM_TEST_ROWS, Outcome, make_environment
+from tests.flows.running import NUM_TEST_ROWS, ROOT, Outcome, make_environment
 
 COMMANDS = ("run", "plan", "evaluate", "generate", "init", "configs", "doctor", "version")
 
 
 @pytest.fixture
-def published_home(published: Outcome, monkeypatch: pytest.MonkeyPatch) -> Path:
+def published_home(published: Outcome, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The HONE_HOME of the published run; these commands change nothing in it."""
     monkeypatch.setenv("HONE_HOME", str(published.home))
     return published.home

@@ -10,10 +10,10 @@ from tests.flows.conftest import CallHone, RunFlow
 from tests.flows.running import Outcome, list_runs, list_versions
 
 
+@pytest.mark.usefixtures("on_server")
 def test_a_learning_rate_of_zero_is_never_published(
-    warm_home: Path, server: str, preset: Path, call_hone: CallHone, monkeypatch: pytest.MonkeyPatch
+    warm_home: Path, preset: Path, call_hone: CallHone
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", server)
     change = ("--set", "training.learning_rate=0", "--set", "training.max_steps=4")
     outcome = call_hone("run", str(preset), *change, "--json")
     assert outcome.code == 2, outcome.stderr

@@ -93,8 +93,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_CLI_COLORS="0",
     )
-    environment.pop("OMP_NUM_THREADS")  # a deployment asks for no variable
-    environment.pop("PYTHONPATH")
+    for name in ("OMP_NUM_THREADS", "PYTHONPATH", "PWD"):  # who deploys needs to set nothing
+        environment.pop(name, None)
     cluster = Cluster(url, home, environment)
     server = ("server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui")
     worker = ("worker", "start", "--pool", "gpu", "--limit", "1", "--name", "tester")
@@ -119,6 +119,16 @@ def test_a_wrong_value_is_refused_when_the_run_is_requested(cluster: Cluster) ->
     assert refused.returncode == 1
     assert "learning_rate" in refused.stdout + refused.stderr
     assert cluster.ask("/flow_runs/filter", {}) == []
+
+
+@pytest.mark.slow
+def test_deployments_depend_on_no_variable_of_who_deploys(cluster: Cluster) -> None:
+    deployments = cluster.ask("/deployments/filter", {})
+    assert {row["name"] for row in deployments} >= {"tiny", "llama3-8b-lora", "llama3-8b-qlora"}
+    for row in deployments:
+        (step,) = row["pull_steps"]
+        assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(ROOT)
+        assert "{{" not in json.dumps([row["pull_steps"], row["job_variables"], row["parameters"]])
 
 
 @pytest.mark.slow

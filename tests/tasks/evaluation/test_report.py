@@ -63,7 +63,9 @@ def test_a_whole_report(arms: dict[Arm, dict[str, list[Prediction]]], decision: 
         **PLACE, source="data/flowroll", commit="12" * 32, num_files=4, num_bytes=99, base=BASE
     )
     values = {"test": {"exact_match": 0.75, "tokens_per_second": 4321.0}}
-    evaluation = Evaluation(**PLACE, arm="finetuned", model_digest="m", metrics=values)
+    evaluation = Evaluation(
+        **PLACE, arm="finetuned", model_digest="m", template_digest="t", metrics=values
+    )
     published = Publication(
         **PLACE, name="flowroll-tiny", version="3", uri="models:/flowroll-tiny/3",
         decision_digest="cd" * 32,
