@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -34,6 +35,7 @@ EXIT_CODES = """Exit codes: 0 done; 2 finished, and the answer is no (not better
 NO_TELEMETRY = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 CANCELLED = 128 + signal.SIGINT
 
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 BUG_HINT = f"this is not expected: see {TROUBLESHOOTING}, or report it with `hone version`"
 
 Preset = Annotated[str, typer.Argument(help="A preset's name (see `hone configs`) or its path.")]
@@ -179,14 +181,24 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         _say_cancelled()
         code = CANCELLED
-    except Exception as err:  # noqa: BLE001 - a bug: show where, and keep the contract's code
-        traceback.print_exc()
-        code = _show_error(RunError(message=f"{type(err).__name__}: {err}", hint=BUG_HINT))
+    except Exception as err:  # noqa: BLE001 - whatever it is, one clear error and the code
+        code = _show_error(_explain_failure(err))
     sys.exit(code)
 
 
 def _say_cancelled() -> None:
     print("cancelled; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
+
+
+def _explain_failure(err: Exception) -> RunError:
+    """Return what a user can do about an unexpected failure; a bug shows where it is, too."""
+    if isinstance(err, OSError) and err.errno in NO_SPACE:
+        return RunError(
+            message=f"no disk space: {err.filename or err}",
+            hint="nothing that was complete is lost: free some space and run again",
+        )
+    traceback.print_exc()
+    return RunError(message=f"{type(err).__name__}: {err}", hint=BUG_HINT)
 
 
 def _translate_usage(err: Any) -> RequestError:

@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.schema import RunConfig
+from tasks.formatting.examples import digest_questions, read_examples
 from tasks.publishing.candidates import ChampionRecord, digest_evidence
 from tasks.publishing.local import read_training_ids
 from tasks.records.digests import digest_code, digest_value, find_versions
@@ -37,7 +38,7 @@ def decide(
     from tasks.evaluation.looks import record_look
 
     name = config.publish.name
-    test_digest = formatted.splits["test"].digest
+    test_digest = digest_questions(read_examples(formatted.folder / "examples" / "test.jsonl"))
     look = record_look(name, test_digest, trained.digest, alpha=config.gate.alpha)
     about = {
         "model_name": name,

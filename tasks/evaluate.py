@@ -9,18 +9,20 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from configs.schema import RunConfig
+from configs.schema import ModelConfig, RunConfig
 from tasks.observe import TaskObserver
 from tasks.records.digests import digest_code, digest_folder, find_versions
 from tasks.records.entries import reuse_or_build
 from tasks.records.handles import Arm, Evaluation, FormattedData, ModelReference
 from tasks.records.home import find_home, resolve_in_home
 from tasks.records.observer import Observer
-from tasks.resolve import load_model
+from tasks.resolve import find_settings, load_model, release_memory
 from tasks.training.devices import detect_device
 
 LOG = logging.getLogger("hone")
 NOT_EVALUATED = {"train", "validation"}
+LOADING = ("tasks.training.models", "tasks.training.adapters")
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "rouge-score", "nltk")
 
 
 @task(name="evaluate", task_run_name="evaluate-{arm}", cache_policy=NO_CACHE)
@@ -48,7 +50,10 @@ def evaluate_splits(
     observer: Observer,
 ) -> Evaluation:
     """Do what `evaluate` does on the named splits, without Prefect."""
+    settings = find_settings(model, config.model)
+    quantization = [settings.bnb_4bit_quant_type, settings.use_bnb_nested_quant]
     key = {
+        "quantization": quantization if model.method == "qlora" else None,
         "model": model.model_dump(
             mode="json", exclude={"path": True, "base": {"location", "name"}}
         ),
@@ -56,14 +61,16 @@ def evaluate_splits(
         "template": formatted.template_digest,
         "settings": config.evaluation.model_dump(mode="json"),
         "device": detect_device().kind,
-        "code": digest_code("tasks.evaluation", "tasks.formatting", "tasks.training.models"),
-        "versions": find_versions("torch", "transformers", "peft", "rouge-score", "nltk"),
+        "code": digest_code("tasks.evaluation", "tasks.formatting", *LOADING),
+        "versions": find_versions(*LIBRARIES),
     }
     handle = reuse_or_build(
         "evaluate",
         key,
         Evaluation,
-        lambda entry: _build(arm, model, formatted, config, sorted(splits), observer, entry),
+        lambda entry: _build(
+            arm, model, settings, formatted, config, sorted(splits), observer, entry
+        ),
         exclude=("timing.json",),
     )
     return handle.model_copy(update={"arm": arm})  # the champion was once a candidate
@@ -72,6 +79,7 @@ def evaluate_splits(
 def _build(
     arm: Arm,
     model: ModelReference,
+    settings: ModelConfig,
     formatted: FormattedData,
     config: RunConfig,
     splits: Sequence[str],
@@ -85,7 +93,7 @@ def _build(
     tokenizer = resolve_in_home(model.path) if model.path else formatted.folder / "tokenizer"
     renderer = load_renderer(tokenizer, None, formatted.kind)
     metrics = evaluate_model(
-        load_model(model, config.model),
+        load_model(model, settings),
         renderer,
         {s: read_examples(formatted.folder / "examples" / f"{s}.jsonl") for s in splits},
         entry,
@@ -93,6 +101,7 @@ def _build(
         kind=formatted.kind,
         observer=observer,
     )
+    release_memory()
     return Evaluation(
         path=entry.relative_to(find_home()).as_posix(),
         digest=digest_folder(entry / "predictions"),

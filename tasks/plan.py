@@ -9,9 +9,10 @@ from typing import Any
 
 from configs.schema import RunConfig
 from tasks.format import format_version
+from tasks.formatting.examples import digest_questions, read_examples
 from tasks.records.handles import DataVersion, FormattedData, Record, RowCounts, SplitRecord
 from tasks.records.observer import SilentObserver
-from tasks.records.writing import read_json, read_jsonl
+from tasks.records.writing import read_json
 from tasks.training.devices import detect_device, resolve_dtype
 from tasks.training.memory import estimate_memory
 from tasks.training.plan import plan_training
@@ -130,11 +131,9 @@ def _plan_gate(config: RunConfig, formatted: FormattedData) -> dict[str, Any]:
     from tasks.evaluation.looks import preview_look
     from tasks.evaluation.power import smallest_detectable
 
-    look = preview_look(
-        config.publish.name, formatted.splits["test"].digest, alpha=config.gate.alpha
-    )
-    rows = read_jsonl(formatted.folder / "examples" / "test.jsonl")
-    sizes = sorted(Counter(row["group"] for row in rows).values())
+    examples = read_examples(formatted.folder / "examples" / "test.jsonl")
+    look = preview_look(config.publish.name, digest_questions(examples), alpha=config.gate.alpha)
+    sizes = sorted(Counter(example.group for example in examples).values())
     gains = smallest_detectable(
         sizes, alpha=look.alpha, min_improvement=config.gate.min_improvement
     )

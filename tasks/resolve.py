@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,25 @@ def load_model(reference: ModelReference, model: ModelConfig | None = None) -> A
         device=device,
         model=model,
     )
+
+
+def release_memory() -> None:
+    """Give the device's memory back when a stage is done with its model.
+
+    A trainer and its model refer to each other: without a collection they stay, and the next
+    stage's copy does not fit beside them.
+    """
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def find_settings(reference: ModelReference, otherwise: ModelConfig) -> ModelConfig:
+    """Return how a model's base is loaded: as its own run or version says, or `otherwise`."""
+    run = _find_run(resolve_in_home(reference.path)) if reference.path else None
+    return load_config(str(run / RUN_CONFIG)).model if run else otherwise
 
 
 def _resolve_base(name: str) -> ResolvedModel:

@@ -18,6 +18,7 @@ from tasks.records.entries import find_entry, reuse_or_build
 from tasks.records.handles import DataVersion, FormattedData, TrainedModel
 from tasks.records.home import find_home
 from tasks.records.runs import RunFolder, link_results
+from tasks.resolve import release_memory
 from tasks.tracking.observer import LiveMetrics
 from tasks.tracking.runs import open_run
 from tasks.training.devices import detect_device, resolve_dtype
@@ -87,6 +88,7 @@ def _build(
             training=config.training,
             observer=TaskObserver("train", [live]),
         )
+    release_memory()
     return TrainedModel(
         path=entry.relative_to(find_home()).as_posix(),
         digest=digest_folder(entry / "model"),

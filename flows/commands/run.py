@@ -11,7 +11,9 @@ from configs.schema import EvaluationConfig
 from flows.embedded_server import start_server, wait_until_healthy
 from flows.logs import choose_logging, show_logs
 from flows.terminal import print_json, print_table, print_text
+from tasks.records.home import resolve_in_project
 from tasks.records.runs import check_home
+from tasks.versioning.sources import open_source
 
 if TYPE_CHECKING:
     from flows.results import RunResult, Stage
@@ -27,6 +29,7 @@ def run_pipeline(
     """
     config = load_config(preset, overrides)
     check_home()
+    open_source(config.data.source, resolve_in_project(config.data.source))  # before the server
     choose_logging()
     if start_server():  # a new HONE_HOME: nothing is cached, so all stages will run
         import_libraries()

@@ -64,6 +64,19 @@ def digest_examples(examples: Iterable[Example]) -> str:
     )
 
 
+def digest_questions(examples: Iterable[Example]) -> str:
+    """Return the digest of what a test set asks, by which the gate counts its looks.
+
+    The order of the rows, their groups and a system turn make no new questions of them.
+    """
+    return digest_value(
+        sorted(
+            digest_content(tuple(m for m in e.messages if m.role != "system"), e.text)
+            for e in examples
+        )
+    )
+
+
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
     """Write examples as JSON lines, atomically."""
     write_jsonl(path, (asdict(example) for example in examples))

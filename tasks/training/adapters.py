@@ -7,9 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import (
+    ModulesToSaveWrapper,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
@@ -24,6 +29,8 @@ EMBEDDING_NAMES = {"embed_tokens", "wte", "lm_head"}
 
 def attach_adapter(model: PreTrainedModel, config: ModelConfig) -> PeftModel:
     """Put a new LoRA adapter on a base model, which is frozen; its initial output is unchanged.
+
+    What is trained is float32, whatever the base is: a small update vanishes in 16 bits.
 
     Args:
         model: The base model, changed in place.
@@ -49,13 +56,17 @@ def attach_adapter(model: PreTrainedModel, config: ModelConfig) -> PeftModel:
     )
     _check_module_names(model, config)
     try:
-        return get_peft_model(model, lora)
+        adapted = get_peft_model(model, lora)
     except ValueError as err:
         raise RequestError(
             where="model.lora_target_modules",
             message=f"no adapter fits {targets}: {err}",
             allowed="all-linear, or names of linear modules",
         ) from err
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:  # peft sees to its own layers only, not to whole modules
+            parameter.data = parameter.data.float()
+    return adapted
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
@@ -94,6 +105,16 @@ def read_adapter_weights(model: PeftModel, folder: Path) -> None:
         wrong = sorted(expected ^ set(weights))
         raise ValueError(f"{len(wrong)} weights do not match, such as {wrong[0]}")
     set_peft_model_state_dict(model, weights)
+
+
+def cast_whole_modules(model: PeftModel, dtype: torch.dtype) -> None:
+    """Give the modules that were trained in full the precision of the base.
+
+    `load_adapter` gives them that precision, and what is written is what will be loaded.
+    """
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            module.modules_to_save.to(dtype)
 
 
 def write_adapter(model: PeftModel, folder: Path, *, name: str, revision: str | None) -> None:

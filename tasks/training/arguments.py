@@ -34,7 +34,7 @@ def build_arguments(
             training say for themselves that they use no cache.
         activation_checkpointing: Whether activations are computed again in the backward pass.
     """
-    return TrainingArguments(
+    args = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=plan.num_steps,
         per_device_train_batch_size=1,  # one packed row
@@ -70,3 +70,8 @@ def build_arguments(
         report_to="none",
         push_to_hub=False,  # only the gate publishes
     )
+    # One process with several GPUs: Trainer would wrap the model in nn.DataParallel, which hands
+    # out padded batches along their first dimension, and takes apart a packed row. Reading n_gpu
+    # sets the devices up, after which the number stays.
+    args._n_gpu = min(args.n_gpu, 1)  # noqa: SLF001 - there is no public way
+    return args

@@ -47,6 +47,7 @@ def build_trainer(job: TrainingJob, net: Any, weights: Weights) -> PackedTrainer
         split=job.train,
         validation=validation,
         weights=weights,
+        tokenizer=job.formatted / "tokenizer",
         training_digest=job.digest,
         autocast_dtype=DTYPES[job.dtype] if job.computes_in_16_bits else None,
         save_total_limit=job.training.save_total_limit,

@@ -172,6 +172,8 @@ def _explain_no_varlen(model: PreTrainedModel) -> str:
         return f"{type(model).__name__} has its own attention"
     if getattr(config, "attn_logit_softcapping", None):
         return "its attention scores are capped"
+    if getattr(config, "attention_chunk_size", None):
+        return "its attention is chunked"
     if config.model_type == "gpt_oss":
         return "its attention has sinks"
     return ""

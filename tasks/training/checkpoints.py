@@ -93,17 +93,19 @@ def find_newest_checkpoint(folder: Path, training_digest: str) -> Checkpoint | N
 
 
 def prune_checkpoints(folder: Path, *, step: int, best_step: int, limit: int) -> None:
-    """Remove all but the newest checkpoints and the best one.
+    """Remove all but the newest checkpoints and the best ones that they refer to.
 
     Args:
         folder: Holds `checkpoint-N` folders.
         step: The one just written; later ones are remains of a damaged run and do not count.
-        best_step: The one that is always kept.
+        best_step: The best one so far, kept as well.
         limit: How many of the newest are kept.
     """
     found = {n: path for n, path in _list_checkpoints(folder).items() if n <= step}
-    newest = set(sorted(found)[-limit:])
-    for n in sorted(set(found) - newest - {best_step}):
+    newest = sorted(found)[-limit:]
+    # When the newest is damaged, an older one is resumed from, together with its own best one.
+    kept = {*newest, best_step, *(_find_best_step(found[n], n) for n in newest)}
+    for n in sorted(set(found) - kept):
         shutil.rmtree(found[n])
 
 
@@ -118,6 +120,14 @@ def _list_checkpoints(folder: Path) -> dict[int, Path]:
         return {}
     named = [(NAME.match(path.name), path) for path in folder.iterdir() if not path.is_symlink()]
     return {int(match[1]): path for match, path in named if match}
+
+
+def _find_best_step(path: Path, step: int) -> int:
+    """Return the best step that a checkpoint refers to; its own when that cannot be read."""
+    try:
+        return _read_checkpoint(path, step).best_step
+    except (OSError, ValueError, KeyError, TypeError):  # it will be passed over as damaged
+        return step
 
 
 def _read_checkpoint(path: Path, step: int) -> Checkpoint:

@@ -62,9 +62,10 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         split: The training examples.
         validation: The validation examples and their rows, or None.
         weights: How checkpoints keep the weights.
+        tokenizer: Folder of the tokenizer's files; checkpoints hold a copy.
         training_digest: Digest of what determines the training.
         autocast_dtype: Precision of the matrix products, or None for that of the weights.
-        save_total_limit: Newest checkpoints kept, besides the best one.
+        save_total_limit: Newest checkpoints kept, besides the best ones that they refer to.
         callbacks: transformers' callbacks.
     """
 
@@ -77,6 +78,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         split: TokenSplit,
         validation: TrainingSet | None,
         weights: Weights,
+        tokenizer: Path,
         training_digest: str,
         autocast_dtype: torch.dtype | None,
         save_total_limit: int,
@@ -88,6 +90,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.split = split
         self.validation = validation
         self.weights = weights
+        self.tokenizer = tokenizer
         self.training_digest = training_digest
         self.autocast_dtype = autocast_dtype
         self.save_total_limit = save_total_limit
@@ -126,8 +129,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if self.accelerator.scaler is None:  # a scaled loss overflows at times, by design
-            self.guard.add(self.state.global_step + 1, "gradient norm", norm)
+        step = self.state.global_step
+        if self.accelerator.scaler is None:
+            self.guard.add(step + 1, "gradient norm", norm)
+        else:  # a scaled loss overflows at times, by design, and its step is skipped
+            self.guard.count_skipped(step, is_skipped=self.accelerator.optimizer_step_was_skipped)
         return norm
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -138,13 +144,11 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         """
         assert self.validation is not None
         self.model.eval()
-        total, num_tokens = 0.0, 0
         with torch.no_grad(), self.autocast():
-            for index in range(len(self.validation)):
-                row = self.validation[index].move_to(self.args.device)
-                total += compute_token_losses(self.model, row).sum(dtype=torch.float64).item()
-                num_tokens += len(row.targets)
-        loss = total / num_tokens
+            rows = (self.validation[i] for i in range(len(self.validation)))
+            losses = [compute_token_losses(self.model, r.move_to(self.args.device)) for r in rows]
+        # Read once, not at each row; added up on the processor, because MPS has no float64.
+        loss = torch.cat(losses).cpu().double().mean().item()
         if not math.isfinite(loss):  # it would be nobody's best, and the last step be taken
             raise RunError(
                 where=f"step {self.state.global_step}",
@@ -153,7 +157,8 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             )
         metrics = {"eval_loss": loss, "eval_perplexity": compute_perplexity(loss)}
         self.log(dict(metrics))
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        with self.autocast():  # a callback that generates computes like the validation
+            self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.meter.pause()
         return metrics
 
@@ -188,6 +193,8 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002
         assert output_dir is not None
+        # A checkpoint can be loaded like a finished model, and by every Hugging Face tool.
+        shutil.copytree(self.tokenizer, output_dir, dirs_exist_ok=True)
         self.weights.write(Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002

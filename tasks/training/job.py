@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 from configs.errors import RequestError
 from configs.schema import ModelConfig, TrainingConfig
+from tasks.formatting.rendering import Renderer, load_renderer
 from tasks.records.digests import digest_value
+from tasks.records.handles import Kind
 from tasks.records.observer import Observer
 from tasks.training.adapters import attach_adapter
 from tasks.training.devices import Device
@@ -60,7 +63,7 @@ class TrainingJob:
     @property
     def computes_in_16_bits(self) -> bool:
         """Whether matrix products run in 16 bits under autocast."""
-        return self.device.kind == "cuda" and self.dtype != "float32"
+        return self.dtype != "float32"
 
     @property
     def digest(self) -> str:
@@ -93,6 +96,14 @@ def open_splits(
     for split in filter(None, (train, validation)):
         check_split(split, training.max_length)
     return train, validation, plan_training(train.lengths, training)
+
+
+def load_formatted_renderer(formatted: Path) -> Renderer:
+    """Load what rendered the examples of a formatted folder."""
+    with (formatted / "examples" / "train.jsonl").open(encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    kind: Kind = "messages" if first["messages"] else "text"
+    return load_renderer(formatted / "tokenizer", None, kind)
 
 
 def load_model(job: TrainingJob) -> Any:

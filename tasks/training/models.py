@@ -59,11 +59,12 @@ def load_base(
     }
     if method == "qlora":
         assert model is not None, "qlora needs to know how to quantise"
-        _check_quantizable(location, revision)
         options["quantization_config"] = _build_quantization(model, dtype)
     if method == "qlora" or device == "cuda":
         options["device_map"] = {"": "cuda:0" if device == "cuda" else device}
     try:
+        if method == "qlora":
+            _check_quantizable(location, revision)
         base, report = AutoModelForCausalLM.from_pretrained(str(location), **options)
     except OSError as err:
         raise _explain_load_error(location, err) from err

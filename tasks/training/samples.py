@@ -11,12 +11,11 @@ import torch
 from transformers import GenerationConfig, TrainerCallback
 
 from tasks.formatting.examples import Example, read_examples
-from tasks.formatting.rendering import Renderer, load_renderer
-from tasks.records.handles import Kind
+from tasks.formatting.rendering import Renderer
 from tasks.records.observer import Observer
 from tasks.records.writing import write_text
-from tasks.training.adapters import cast_inputs
 from tasks.training.attention import use_attention
+from tasks.training.job import load_formatted_renderer
 
 MAX_NEW_TOKENS = 64
 
@@ -42,8 +41,7 @@ def read_sample_prompts(formatted: Path, count: int) -> SamplePrompts | None:
     examples = tuple(read_examples(path)[:count])
     if not examples:
         return None
-    kind: Kind = "messages" if examples[0].messages else "text"
-    return SamplePrompts(load_renderer(formatted / "tokenizer", None, kind), examples)
+    return SamplePrompts(load_formatted_renderer(formatted), examples)
 
 
 class SampleWriter(TrainerCallback):  # type: ignore[misc]
@@ -82,7 +80,7 @@ class SampleWriter(TrainerCallback):  # type: ignore[misc]
     def _answer(self, model: Any) -> Sequence[str]:
         renderer = self.prompts.renderer
         prompts = [renderer.render_prompt(example) for example in self.prompts.examples]
-        with use_attention(model, self.attention), cast_inputs(model, enabled=True):
+        with use_attention(model, self.attention):
             answers = generate_greedily(model, prompts, renderer)
         return [
             f"**Prompt**\n\n{_quote(renderer.decode(ids))}\n**Expected**\n\n"

@@ -15,7 +15,7 @@ from configs.errors import RunError
 from configs.schema import ModelConfig, TrainingConfig
 from tasks.records.observer import Observer, SilentObserver
 from tasks.records.writing import read_json, write_jsonl
-from tasks.training.adapters import cast_inputs
+from tasks.training.adapters import cast_inputs, cast_whole_modules
 from tasks.training.assembly import build_trainer
 from tasks.training.attention import choose_attention, use_attention
 from tasks.training.checkpoints import (
@@ -28,9 +28,14 @@ from tasks.training.checkpoints import (
 from tasks.training.devices import Device, detect_device, resolve_dtype
 from tasks.training.engine import PackedTrainer, Weights, compute_perplexity
 from tasks.training.guards import check_packing
-from tasks.training.job import TrainingJob, load_model, open_splits
+from tasks.training.job import (
+    TrainingJob,
+    load_formatted_renderer,
+    load_model,
+    open_splits,
+)
 from tasks.training.models import DTYPES, count_parameters
-from tasks.training.weights import choose_weights, write_model
+from tasks.training.weights import choose_weights, set_greedy_generation, write_model
 
 LOG = logging.getLogger("hone")
 
@@ -105,12 +110,15 @@ def train_model(
     )
     set_seed(training.seed)
     net = load_model(job)
+    set_greedy_generation(net, load_formatted_renderer(formatted))
     weights = choose_weights(net, name=model.model_name_or_path, revision=base_revision)
     trainer = build_trainer(job, net, weights)
     last = _run(job, trainer)
     _load_best(job, weights, last)
     if model.method == "full":
         net.to(DTYPES[job.dtype])
+    else:
+        cast_whole_modules(net, DTYPES[job.dtype])
     num_bytes = write_model(net, weights, formatted / "tokenizer", out / "model")
     return _record_result(job, trainer, last, num_bytes)
 
@@ -134,12 +142,20 @@ def _run(job: TrainingJob, trainer: PackedTrainer) -> Checkpoint:
     net = trainer.model
     base = net.get_base_model() if hasattr(net, "get_base_model") else net
     packing = job.training.packing
+    own_attention = net.config._attn_implementation  # noqa: SLF001 - there is no getter
     attention = choose_attention(base, job.config.attn_implementation, packing=packing)
     with ExitStack() as stack:
         stack.enter_context(use_attention(net, attention))
         stack.enter_context(cast_inputs(net, enabled=not job.computes_in_16_bits))
         with trainer.autocast():
-            check_packing(net, job.train, job.dtype, trainer.args.device)
+            check_packing(
+                net,
+                job.train,
+                job.dtype,
+                trainer.args.device,
+                own_attention=own_attention,
+                packing=packing,
+            )
         trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
     step = trainer.state.global_step
     best_step = trainer.state.best_global_step or step

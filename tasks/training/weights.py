@@ -10,10 +10,30 @@ from typing import Any
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import GenerationConfig
 
+from tasks.formatting.rendering import Renderer
 from tasks.records.writing import share_file
 from tasks.training.adapters import read_adapter_weights, write_adapter
 from tasks.training.engine import Weights
+
+
+def set_greedy_generation(model: Any, renderer: Renderer) -> None:
+    """Let a model generate as it is evaluated, greedily, instead of as its base was shipped.
+
+    It ends at every token that its training or its base ends an answer with.
+
+    Args:
+        model: The model, with or without an adapter; its generation config is replaced.
+        renderer: Knows the end tokens that are trained on.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    own = base.generation_config.eos_token_id
+    own = own if isinstance(own, list) else [own]
+    ends = dict.fromkeys([*renderer.end_token_ids, *(i for i in own if i is not None)])
+    base.generation_config = GenerationConfig(
+        do_sample=False, eos_token_id=list(ends), pad_token_id=renderer.pad_token_id
+    )
 
 
 def choose_weights(model: Any, *, name: str, revision: str | None) -> Weights:

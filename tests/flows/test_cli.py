@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -147,3 +148,14 @@ def test_an_env_file_is_read_and_never_overrides(
     found = {row["what"]: row for row in call_hone("doctor", "--json").result["findings"]}
     assert found["HF_TOKEN"]["state"] == "ok"
     assert found["HONE_HOME"]["found"] == str(tmp_path / "home")
+
+
+def test_full_disk_is_one_clear_error(call_hone: CallHone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "cache/x")
+
+    monkeypatch.setattr("flows.commands.presets.show_presets", fill)
+    outcome = call_hone("configs")
+    assert outcome.code == 1
+    assert "no disk space: cache/x" in outcome.stderr
+    assert "Traceback" not in outcome.stderr

@@ -83,7 +83,7 @@ def test_the_run_folder_has_the_shape_of_the_contract(published: Outcome) -> Non
     assert (run / "checkpoints" / "best").is_dir()
     assert (run / "checkpoints" / "last").is_dir()
     assert list((run / "logs").rglob("events.out.tfevents.*"))
-    for plot in ("metrics", "lengths", "loss", "changes"):
+    for plot in ("metrics", "loss"):
         assert (run / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
 
 

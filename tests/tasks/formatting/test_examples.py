@@ -7,6 +7,7 @@ from tasks.formatting.examples import (
     Example,
     Message,
     digest_examples,
+    digest_questions,
     read_examples,
     write_examples,
 )
@@ -35,3 +36,14 @@ def test_the_digest_of_a_split_names_ids_groups_content_and_order() -> None:
     others = [replace(TEXT, id="x"), replace(TEXT, group="x"), replace(TEXT, text="x")]
     assert all(digest_examples([CONVERSATION, other]) != base for other in others)
     assert digest_examples([TEXT, CONVERSATION]) != base
+
+
+def test_questions_are_the_same_in_another_order_or_with_a_system_turn() -> None:
+    def ask(text: str, *before: Message, group: str = "g") -> Example:
+        messages = (*before, Message("user", text), Message("assistant", "yes"))
+        return Example(text, group, messages, "", origin="test.jsonl:1")
+
+    first = [ask("a"), ask("b")]
+    same = [ask("b", Message("system", "Be brief."), group="other"), ask("a")]
+    assert digest_questions(first) == digest_questions(same)
+    assert digest_questions(first) != digest_questions([ask("a"), ask("c")])
