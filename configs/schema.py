@@ -55,10 +55,12 @@ class DataConfig(Section):
     duplicates: Literal["filter", "keep"] = Field(default="filter", title="Exact duplicates")
     """What happens to a training row that repeats an earlier one exactly."""
     overlap: Literal["error", "filter"] = Field(default="error", title="Overlap with evaluation")
-    """What happens to a training row whose prompt stands in an evaluation set."""
+    """What happens to a training row whose prompt, or group by `group_by`, stands in an evaluation
+    set: stop the run, or leave the row out (counted)."""
     overlong: Literal["error", "cut", "filter"] = Field(default="error", title="Overlong rows")
-    """What happens to a row of more than `training.max_length` tokens: stop the run, cut its end
-    (counted; refused where that removes the trained end), or leave the row out (counted)."""
+    """What happens to a training or validation row of more than `training.max_length` tokens: stop
+    the run, cut its end (counted; refused where that removes the trained end), or leave the row out
+    (counted). Rows of evaluation sets are never cut or left out."""
 
 
 class ModelConfig(Section):

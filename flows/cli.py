@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
 import sys
 import traceback
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from configs.errors import TROUBLESHOOTING, HoneError, RequestError, RunError
+from flows.environment import prepare_environment
 
 app = typer.Typer(
     name="hone",
@@ -32,7 +32,6 @@ EXIT_CODES = """Exit codes: 0 done; 2 finished, and the answer is no (not better
 3 the request is wrong and nothing was changed; 1 failed on the way, can be run again;
 130, 143 cancelled, resumable."""
 
-NO_TELEMETRY = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 CANCELLED = 128 + signal.SIGINT
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -168,9 +167,8 @@ def version(as_json: Json = False) -> int:
 def main() -> NoReturn:
     """Run the command line and exit with the contract's code."""
     signal.signal(signal.SIGTERM, _raise_terminated)
-    os.environ |= NO_TELEMETRY
     try:
-        _read_environment_file()
+        prepare_environment()
         code = int(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
         if code == CANCELLED:  # typer makes it of a KeyboardInterrupt
             _say_cancelled()
@@ -215,14 +213,6 @@ def _show_error(err: HoneError) -> int:
     else:
         print(f"hone: {err}", file=sys.stderr)  # noqa: T201
     return err.exit_code
-
-
-def _read_environment_file() -> None:
-    """Read `.env` of the current folder; it never overrides the environment."""
-    if Path(".env").is_file():
-        from dotenv import load_dotenv
-
-        load_dotenv(Path(".env"), override=False)
 
 
 def _raise_terminated(signum: int, _frame: FrameType | None) -> None:

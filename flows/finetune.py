@@ -10,8 +10,9 @@ from prefect import flow
 
 from configs.load import apply_overrides, dump_config
 from configs.schema import RunConfig
+from flows.environment import prepare_environment
 from flows.results import RunResult, Stage, summarize_run
-from tasks.decide import decide
+from tasks.decide import decide, take_look
 from tasks.evaluate import evaluate
 from tasks.format import format_rows
 from tasks.publish import find_earlier, publish
@@ -47,6 +48,7 @@ def finetune(
             `{"training.num_train_epochs": 3}`.
         until: Stop after this stage; the next run goes on from there.
     """
+    prepare_environment()
     check_home()
     config = apply_overrides(config, overrides or {})
     results = StageResults()
@@ -114,16 +116,18 @@ def decide_and_publish(
     Raises:
         ChampionMoved: The champion changed during each of several decisions.
     """
+    look = take_look(config, formatted, trained)  # from here on the test set is read
     finetuned = evaluate("finetuned", trained.reference, formatted, config)
     results.note("evaluate-finetuned", finetuned)
     for attempt in range(1, MAX_DECISIONS + 1):
+        results.forget("evaluate-champion")
         champion = find_champion(config.publish.name)
         if champion and not champion.problem:
             rival = evaluate("champion", champion.reference, formatted, config)
             results.note("evaluate-champion", rival)
         if until == "evaluate":
             return
-        decision = decide(trained, formatted, results.arms, config, run, champion)
+        decision = decide(trained, formatted, results.arms, config, run, champion, look)
         results.note("decide", decision)
         if until == "decide" or decision.verdict != "better":
             return

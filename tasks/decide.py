@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.schema import RunConfig
+from tasks.evaluation.looks import Look, record_look
 from tasks.formatting.examples import digest_questions, read_examples
 from tasks.publishing.candidates import ChampionRecord, digest_evidence
 from tasks.publishing.local import read_training_ids
@@ -25,6 +26,14 @@ from tasks.records.writing import write_json
 LOG = logging.getLogger("hone")
 
 
+def take_look(config: RunConfig, formatted: FormattedData, trained: TrainedModel) -> Look:
+    """Record that a candidate is about to be measured on the test set: it counts from here on."""
+    test = read_examples(formatted.folder / "examples" / "test.jsonl")
+    return record_look(
+        config.publish.name, digest_questions(test), trained.digest, alpha=config.gate.alpha
+    )
+
+
 @task(name="decide", cache_policy=NO_CACHE)
 def decide(
     trained: TrainedModel,
@@ -33,21 +42,33 @@ def decide(
     config: RunConfig,
     run: RunFolder,
     champion: ChampionRecord | None,
+    look: Look,
 ) -> Decision:
-    """Apply the gate's rule to the arms' predictions; each new candidate is one look."""
-    from tasks.evaluation.looks import record_look
-
-    name = config.publish.name
-    test_digest = digest_questions(read_examples(formatted.folder / "examples" / "test.jsonl"))
-    look = record_look(name, test_digest, trained.digest, alpha=config.gate.alpha)
+    """Apply the gate's rule to the arms' predictions."""
     about = {
-        "model_name": name,
+        "model_name": config.publish.name,
         "candidate_digest": trained.digest,
         "champion_version": champion.version if champion else None,
         "evidence": digest_evidence(list_evidence(trained, formatted, evaluations, run)),
         "look": look.number,
         "alpha": look.alpha,
     }
+    decision = _decide(about, formatted, evaluations, config, champion)
+    LOG.info(
+        "decide: %s (look %d, alpha %.4f): %s",
+        decision.verdict, look.number, look.alpha, " ".join(decision.reasons),
+    )  # fmt: skip
+    _show(decision)
+    return decision
+
+
+def _decide(
+    about: dict[str, Any],
+    formatted: FormattedData,
+    evaluations: Mapping[Arm, Evaluation],
+    config: RunConfig,
+    champion: ChampionRecord | None,
+) -> Decision:
     unavailable = find_unavailable(champion, evaluations)
     trained_ids = find_training_ids(champion, evaluations)
     key = about | {
@@ -57,7 +78,7 @@ def decide(
         "code": digest_code("tasks.evaluation"),
         "versions": find_versions("numpy", "scipy"),
     }
-    decision = reuse_or_build(
+    return reuse_or_build(
         "decide",
         key,
         Decision,
@@ -65,10 +86,6 @@ def decide(
             formatted, evaluations, config, about, unavailable, trained_ids, entry
         ),
     )
-    LOG.info("decide: %s (look %d, alpha %.4f): %s", decision.verdict, look.number, look.alpha,
-             " ".join(decision.reasons))  # fmt: skip
-    _show(decision)
-    return decision
 
 
 def list_evidence(

@@ -31,8 +31,8 @@ def evaluate(
 ) -> Evaluation:
     """Answer and score every example of the evaluation splits; keep each answer."""
     splits = [name for name in formatted.splits if name not in NOT_EVALUATED]
-    observer = TaskObserver(f"evaluate {arm}")
-    handle = evaluate_splits(arm, model, formatted, config, splits, observer)
+    with TaskObserver(f"evaluate {arm}") as observer:
+        handle = evaluate_splits(arm, model, formatted, config, splits, observer)
     LOG.info(
         "evaluate %s: test %s%s", arm,
         ", ".join(f"{n} {value:.4g}" for n, value in handle.metrics.get("test", {}).items()),

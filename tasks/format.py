@@ -9,6 +9,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.observe import TaskObserver
 from tasks.records.digests import digest_code, digest_file, digest_value, find_versions
@@ -24,7 +25,9 @@ LOG = logging.getLogger("hone")
 @task(name="format", cache_policy=NO_CACHE)
 def format_rows(data: DataVersion, config: RunConfig) -> FormattedData:
     """Read, check, split, render, mask and tokenise the rows; account for every one."""
-    handle = format_version(data, config, TaskObserver("format"))
+    with TaskObserver("format") as observer:
+        handle = format_version(data, config, observer)
+    check_gate(handle, config)
     report = (handle.folder / "data_report.md").read_text(encoding="utf-8")
     preview = (handle.folder / "preview.md").read_text(encoding="utf-8")
     create_markdown_artifact(f"{report}\n\n{preview}", key="data-report")
@@ -56,6 +59,26 @@ def format_version(data: DataVersion, config: RunConfig, observer: Observer) -> 
         " (from the cache)" if handle.reused else "",
     )  # fmt: skip
     return handle
+
+
+def check_gate(formatted: FormattedData, config: RunConfig) -> None:
+    """Refuse data and settings on which no decision could be made, before anything is trained.
+
+    Raises:
+        RequestError: There is no test split, or the metrics that decide are not computed.
+    """
+    if "test" not in formatted.splits:
+        raise RequestError(
+            message="there is no test split, so no model could be proven better",
+            where="data.test_fraction",
+            allowed="an evaluation set eval/test.*, data.eval_sources.test, or a share above 0",
+        )
+    if missing := set(formatted.primary_metrics) - set(config.evaluation.metrics):
+        raise RequestError(
+            message=f"{', '.join(sorted(missing))} decides on this data and is not computed",
+            where="evaluation.metrics",
+            hint="add it, or name other metrics in gate.primary_metrics",
+        )
 
 
 def find_template(chat_template: str | None) -> str | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from types import TracebackType
 from uuid import UUID
 
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 from prefect.exceptions import PrefectException
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasks.records.observer import Observer
@@ -37,13 +39,25 @@ class TaskObserver:
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(),
+            console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
         self._row = self._bar.add_task(stage, unit="", total=None)
 
+    def __enter__(self) -> TaskObserver:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()  # also where the work ended early or badly
+
     def report_progress(self, done: int, total: int, unit: str) -> None:
-        """Move the bar; the artifact at most every two seconds."""
+        """Move the bar; update the artifact at most every two seconds."""
         if not self._bar.live.is_started and done < total:
             self._bar.start()
         self._bar.update(self._row, completed=done, total=total, unit=unit)

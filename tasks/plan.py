@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import RunConfig
-from tasks.format import format_version
+from tasks.format import check_gate, format_version
 from tasks.formatting.examples import digest_questions, read_examples
 from tasks.records.handles import DataVersion, FormattedData, Record, RowCounts, SplitRecord
 from tasks.records.observer import SilentObserver
@@ -61,6 +61,7 @@ def plan_run(config: RunConfig) -> Plan:
     """
     data = pin_inputs(config.data, config.model)
     formatted = format_version(data, config, SilentObserver())
+    check_gate(formatted, config)
     return Plan.model_validate(
         {
             "data_commit": data.commit,

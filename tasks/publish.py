@@ -63,18 +63,7 @@ def publish(
     """Prove the artefact in a fresh process, register it, and move the champion's alias last."""
     from tasks.publishing.publish import AcceptanceSettings, publish_candidate
 
-    candidate = Candidate(
-        name=config.publish.name,
-        data=data,
-        formatted=formatted,
-        trained=trained,
-        evaluations=evaluations,
-        decision=decision,
-        evidence=list_evidence(trained, formatted, evaluations, run),
-        config=config.model_dump(mode="json"),
-        run=run.name,
-        code_revision=find_code_revision(),
-    )
+    candidate = describe_candidate(decision, data, formatted, trained, evaluations, config, run)
     settings = AcceptanceSettings(
         num_probes=config.publish.num_probes,
         max_logit_difference=config.publish.max_logit_difference,
@@ -86,3 +75,27 @@ def publish(
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
     return publication
+
+
+def describe_candidate(
+    decision: Decision,
+    data: DataVersion,
+    formatted: FormattedData,
+    trained: TrainedModel,
+    evaluations: Mapping[Arm, Evaluation],
+    config: RunConfig,
+    run: RunFolder,
+) -> Candidate:
+    """Return the trained model with everything that led to it."""
+    return Candidate(
+        name=config.publish.name,
+        data=data,
+        formatted=formatted,
+        trained=trained,
+        evaluations=evaluations,
+        decision=decision,
+        evidence=list_evidence(trained, formatted, evaluations, run),
+        config=config.model_dump(mode="json"),
+        run=run.name,
+        code_revision=find_code_revision(),
+    )

@@ -32,6 +32,7 @@ from tasks.tracking.runs import (
 from tasks.tracking.store import find_tracking_uri, has_server, hide_password
 
 LOG = logging.getLogger("hone")
+TRACKED = "tracked"  # the file that says that MLflow has these results
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -43,8 +44,10 @@ def report(run: RunFolder, config: RunConfig, results: StageResults) -> None:
     if results.formatted:
         links["data"] = results.formatted.folder
     link_results(run, links)
-    if not (written.reused and results.is_reused):
+    tracked = written.folder / TRACKED
+    if not (written.reused and results.is_reused and tracked.is_file()):
         track_run(run, config, results, written.folder)
+        tracked.touch()
     write_run_manifest(run, results.describe())
     show_report(written.folder)
     LOG.info("report: %s/report.md", run.path)
@@ -55,7 +58,7 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
     key = {
         "results": {name: handle.digest for name, handle in sorted(results.handles.items())},
         "title": config.publish.name,
-        "code": digest_code("tasks.evaluation"),
+        "code": digest_code("tasks.evaluation", "tasks.report"),
         "versions": find_versions("matplotlib"),
     }
     return reuse_or_build("report", key, Handle, lambda entry: _build(config, results, entry))
@@ -124,14 +127,13 @@ def end_badly(run: RunFolder, config: RunConfig, err: BaseException) -> None:
 
     The folder of a run whose request was wrong is removed: nothing half-written stays.
     """
-    if isinstance(err, RequestError):
-        discard_run_folder(run)
-        return
     try:
         tracked = open_run(config.tracking.project, run.name, config.tracking.run_name)
         finish_run(tracked, "FAILED" if isinstance(err, Exception) else "KILLED")
     except Exception as problem:  # noqa: BLE001 - what ended the run matters more
-        LOG.warning("MLflow could not be told that the run ended: %s", problem)
+        LOG.warning("MLflow could not be told that the run ended: %s", hide_password(str(problem)))
+    if isinstance(err, RequestError):
+        discard_run_folder(run)
 
 
 def show_report(written: Path) -> None:

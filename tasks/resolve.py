@@ -55,7 +55,7 @@ def resolve_model(name: str) -> ResolvedModel:
         RequestError: There is no such model, or its base is not the one that it was trained on.
     """
     is_registered = name.startswith("models:/")
-    folder = find_version_folder(name) if is_registered else Path(name).expanduser().absolute()
+    folder = find_version_folder(name) if is_registered else _find_folder(name)
     if (folder / "model").is_dir():
         folder = folder / "model"
     if not folder.is_dir():
@@ -117,6 +117,13 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _find_folder(name: str) -> Path:
+    """Return a path from the current folder, or, as results name them, from HONE_HOME."""
+    folder = Path(name).expanduser().absolute()
+    in_home = resolve_in_home(name)
+    return in_home if in_home.exists() and not folder.exists() else folder
 
 
 def find_settings(reference: ModelReference, otherwise: ModelConfig) -> ModelConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.evaluate import NOT_EVALUATED, evaluate_splits
 from tasks.format import format_version
@@ -12,6 +13,7 @@ from tasks.records.observer import SilentObserver
 from tasks.resolve import resolve_model
 from tasks.version import pin_inputs
 
+LEFT_TO_THE_GATE = {"test"}  # each look at it is counted; others choose on dev
 ANY_LENGTH = 1_000_000  # evaluation checks the model's context itself
 
 
@@ -32,7 +34,15 @@ def score(model: str, config: RunConfig, file: Path | None) -> Evaluation:
         config = _use_file(config, file)
     data = pin_inputs(config.data, config.model)
     formatted = format_version(data, config, SilentObserver())
-    splits = [n for n in formatted.splits if file or n not in NOT_EVALUATED]
+    kept_from = set() if file else NOT_EVALUATED | LEFT_TO_THE_GATE
+    splits = [name for name in formatted.splits if name not in kept_from]
+    if not splits:
+        raise RequestError(
+            message="there is no evaluation set to score",
+            where="data.source",
+            allowed="eval/dev.*, eval/adversarial.*, data.eval_sources, or a file",
+            hint="test is left to the gate, which counts its looks; name its file to score it",
+        )
     evaluation = evaluate_splits(
         "finetuned", resolved.reference, formatted, config, splits, SilentObserver()
     )
@@ -63,6 +73,7 @@ def _use_file(config: RunConfig, file: Path) -> RunConfig:
             "validation_fraction": 0.0,
             "test_fraction": 0.0,
             "duplicates": "keep",
+            "group_by": None,
         }
     )
     return config.model_copy(update={"data": data})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -34,18 +35,7 @@ def train(
     data: DataVersion, formatted: FormattedData, config: RunConfig, run: RunFolder
 ) -> TrainedModel:
     """Train, resuming an interrupted training of the same digest where there is one."""
-    device = detect_device()
-    key = {
-        "data": formatted.digest,
-        "template": formatted.template_digest,
-        "base": data.base.revision,
-        "model": config.model.model_dump(mode="json", exclude={"model_name_or_path"}),
-        "training": config.training.model_dump(mode="json"),
-        "dtype": resolve_dtype(config.model.dtype, device),
-        "device": device.kind,
-        "code": digest_code("tasks.training", "tasks.formatting.packing"),
-        "versions": find_versions("torch", "transformers", "peft", "accelerate", "bitsandbytes"),
-    }
+    key = describe_training(data, formatted, config)
     entry = find_entry("train", key)
     link_results(run, {name: entry / name for name in ("checkpoints", "logs", "model")})
     handle = reuse_or_build(
@@ -66,6 +56,25 @@ def train(
     if samples.is_file() and not handle.reused:
         create_markdown_artifact(samples.read_text(encoding="utf-8"), key="sample-generations")
     return handle
+
+
+def describe_training(
+    data: DataVersion, formatted: FormattedData, config: RunConfig
+) -> dict[str, Any]:
+    """Return what determines a training: never a path, always the content behind it."""
+    device = detect_device()
+    elsewhere = {"model_name_or_path", "model_revision", "chat_template"}  # in base and template
+    return {
+        "data": formatted.digest,
+        "template": formatted.template_digest,
+        "base": data.base.revision,
+        "model": config.model.model_dump(mode="json", exclude=elsewhere),
+        "training": config.training.model_dump(mode="json"),
+        "dtype": resolve_dtype(config.model.dtype, device),
+        "device": device.kind,
+        "code": digest_code("tasks.training", "tasks.formatting.packing"),
+        "versions": find_versions("torch", "transformers", "peft", "accelerate", "bitsandbytes"),
+    }
 
 
 def _build(

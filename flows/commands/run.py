@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from configs.load import load_config
 from configs.schema import EvaluationConfig
-from flows.embedded_server import start_server, wait_until_healthy
-from flows.logs import choose_logging, show_logs
+from flows.in_process import run_in_process
 from flows.terminal import print_json, print_table, print_text
 from tasks.records.home import resolve_in_project
 from tasks.records.runs import check_home
@@ -30,30 +28,19 @@ def run_pipeline(
     config = load_config(preset, overrides)
     check_home()
     open_source(config.data.source, resolve_in_project(config.data.source))  # before the server
-    choose_logging()
-    if start_server():  # a new HONE_HOME: nothing is cached, so all stages will run
-        import_libraries()
-    from flows.finetune import finetune
-    from tasks.tracking.store import start_preparation
-
-    show_logs()
-    wait_until_healthy()
-    start_preparation()  # MLflow's database, while the first stages run
-    result = finetune(config, until=until)
+    result = run_in_process(config, until)
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
         show_result(result)
-    return 0 if result.publication or until else 2
+    return 2 if is_declined(result, until) else 0
 
 
-def import_libraries() -> None:
-    """Import what every stage that computes needs, while the Prefect server starts.
-
-    Not in a thread: imports change the filters of warnings, for all threads.
-    """
-    for name in ("torch", "transformers", "datasets", "peft"):
-        importlib.import_module(name)
+def is_declined(result: RunResult, until: Stage | None) -> bool:
+    """Return whether the answer is no: the verdict is, or a whole run published nothing."""
+    if until is None:
+        return result.publication is None
+    return result.verdict not in {None, "better"}
 
 
 def show_result(result: RunResult) -> None:

@@ -113,7 +113,7 @@ def place_rows(
     """Filter repeated rows and give each kept row its split.
 
     Raises:
-        RequestError: Training prompts stand in an evaluation set, and that is an error.
+        RequestError: Training prompts or groups stand in an evaluation set, and that is an error.
     """
     if data.duplicates == "filter":
         entries = filter_duplicates(entries)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,27 @@ class Example:
 def digest_content(messages: tuple[Message, ...], text: str) -> str:
     """Return the digest of what a row says, whatever else stands in it."""
     return digest_value({"messages": [[m.role, m.content] for m in messages], "text": text})
+
+
+def normalise_text(text: str) -> str:
+    r"""Return the text in NFC with every run of white space as one space.
+
+    Case and punctuation stay: in code they carry meaning.
+
+    >>> normalise_text(" What  is\n ROLL? ")
+    'What is ROLL?'
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def digest_prompt(messages: Sequence[Message], text: str) -> str:
+    """Return the digest of a row's prompt, normalised, system turns left out.
+
+    Rows with equal prompts are one group by default, a training row must not have the prompt of
+    an evaluation row, and no champion is tested on the prompts of its training. For a `text` row the whole text stands for the prompt.
+    """
+    prompt = [[m.role, normalise_text(m.content)] for m in messages[:-1] if m.role != "system"]
+    return digest_value(prompt or normalise_text(text))
 
 
 def digest_examples(examples: Iterable[Example]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from configs.errors import RequestError
 from configs.schema import DataConfig, FormatName
-from tasks.formatting.examples import Example, digest_content
+from tasks.formatting.examples import Example, digest_content, digest_prompt
 from tasks.formatting.formats import (
     Conversation,
     Rejection,
@@ -21,7 +21,6 @@ from tasks.formatting.formats import (
 )
 from tasks.formatting.json_rows import ReadProblem
 from tasks.formatting.ledger import TRAIN, LedgerEntry
-from tasks.formatting.overlap import digest_prompt
 from tasks.formatting.readers import Row, SourceFile, list_source_files, read_rows
 from tasks.records.handles import Kind
 

@@ -15,6 +15,7 @@ from tasks.records.writing import write_json, write_jsonl
 
 Outcome = Literal["kept", "invalid", "filtered"]
 TRAIN = "train"
+TRAINING_SPLITS = frozenset({TRAIN, "validation"})  # what training reads
 NUM_LISTED = 10  # problems shown in an error; the ledger file has them all
 
 

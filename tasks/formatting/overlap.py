@@ -1,37 +1,14 @@
-"""Rows that repeat: exact duplicates, and training prompts that stand in an evaluation set."""
+"""Rows that repeat: exact duplicates, and training prompts or groups of an evaluation set."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from configs.errors import RequestError
-from tasks.formatting.examples import Example, Message, digest_content
+from tasks.formatting.examples import Example, digest_content, digest_prompt
 from tasks.formatting.ledger import TRAIN, LedgerEntry, list_problems
-from tasks.records.digests import digest_value
-
-
-def normalise_text(text: str) -> str:
-    r"""Return the text in NFC with every run of white space as one space.
-
-    Case and punctuation stay: in code they carry meaning.
-
-    >>> normalise_text(" What  is\n ROLL? ")
-    'What is ROLL?'
-    """
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def digest_prompt(messages: Sequence[Message], text: str) -> str:
-    """Return the digest of a row's prompt, normalised, system turns left out.
-
-    Rows with equal prompts are one group by default, and a training row must not have the prompt
-    of an evaluation row. For a `text` row the whole text stands for the prompt.
-    """
-    prompt = [[m.role, normalise_text(m.content)] for m in messages[:-1] if m.role != "system"]
-    return digest_value(prompt or normalise_text(text))
 
 
 def filter_duplicates(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
@@ -54,7 +31,7 @@ def filter_duplicates(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
 def resolve_overlap(
     entries: Sequence[LedgerEntry], action: Literal["error", "filter"]
 ) -> list[LedgerEntry]:
-    """Find training rows whose prompt stands in an evaluation set, and filter or refuse them.
+    """Find training rows whose prompt or group stands in an evaluation set; filter or refuse them.
 
     Before the split, an entry's place is its source; after it, its split: a set that was split
     off is then an evaluation set too.
@@ -62,41 +39,67 @@ def resolve_overlap(
     Raises:
         RequestError: There are some and `action` is `error`; the first ones are listed.
     """
-    held_out = _index_prompts(entry for entry in entries if _find_place(entry) != TRAIN)
+    held_out = _index_held_out(entries)
     result = [_mark_overlap(entry, held_out) for entry in entries]
     overlapping = [e for e, old in zip(result, entries, strict=True) if e is not old]
     if overlapping and action == "error":
-        raise RequestError(
-            message=f"the prompts of {len(overlapping)} training rows stand in evaluation sets",
-            allowed="no prompt on both sides: the model would be tested on what it has seen",
-            hint="remove these rows, or leave them out with data.overlap: filter",
+        raise _refuse_overlap(overlapping)
+    return result
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Where each held-out prompt and group stands first."""
+
+    prompts: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+def _index_held_out(entries: Sequence[LedgerEntry]) -> _HeldOut:
+    held_out = _HeldOut()
+    for entry in entries:
+        if entry.outcome == "kept" and entry.example and _find_place(entry) != TRAIN:
+            place = f"{entry.origin} of {_find_place(entry)}"
+            held_out.prompts.setdefault(_digest_example_prompt(entry.example), place)
+            held_out.groups.setdefault(entry.example.group, place)
+    return held_out
+
+
+def _mark_overlap(entry: LedgerEntry, held_out: _HeldOut) -> LedgerEntry:
+    if entry.outcome != "kept" or not entry.example or _find_place(entry) != TRAIN:
+        return entry
+    group = entry.example.group
+    if place := held_out.prompts.get(_digest_example_prompt(entry.example)):
+        reason, detail = "overlap", f"has the prompt of {place}"
+    elif place := held_out.groups.get(group):
+        reason, detail = "overlap_group", f'is of the group "{group}", as is {place}'
+    else:
+        return entry
+    return replace(entry, outcome="filtered", reason=reason, detail=detail, split="")
+
+
+def _refuse_overlap(overlapping: Sequence[LedgerEntry]) -> RequestError:
+    hint = "remove these rows, or leave them out with data.overlap: filter"
+    if all(entry.reason == "overlap_group" for entry in overlapping):
+        return RequestError(
+            message=f"the groups of {len(overlapping)} training rows stand in evaluation sets",
+            allowed="no group (data.group_by) on both sides: its rows are not independent",
+            hint=hint,
             problems=list_problems(overlapping, "filtered"),
         )
-    return result
+    what = "prompts"
+    if any(entry.reason == "overlap_group" for entry in overlapping):
+        what = "prompts or groups (data.group_by)"
+    return RequestError(
+        message=f"the {what} of {len(overlapping)} training rows stand in evaluation sets",
+        allowed="no prompt on both sides: the model would be tested on what it has seen",
+        hint=hint,
+        problems=list_problems(overlapping, "filtered"),
+    )
 
 
 def _find_place(entry: LedgerEntry) -> str:
     return entry.split or entry.source
-
-
-def _index_prompts(entries: Iterable[LedgerEntry]) -> dict[str, str]:
-    """Return where each held-out prompt stands first."""
-    index: dict[str, str] = {}
-    for entry in entries:
-        if entry.outcome == "kept" and entry.example:
-            place = f"{entry.origin} of {_find_place(entry)}"
-            index.setdefault(_digest_example_prompt(entry.example), place)
-    return index
-
-
-def _mark_overlap(entry: LedgerEntry, held_out: dict[str, str]) -> LedgerEntry:
-    if entry.outcome != "kept" or not entry.example or _find_place(entry) != TRAIN:
-        return entry
-    place = held_out.get(_digest_example_prompt(entry.example))
-    if place is None:
-        return entry
-    detail = f"has the prompt of {place}"
-    return replace(entry, outcome="filtered", reason="overlap", detail=detail, split="")
 
 
 def _digest_example_prompt(example: Example) -> str:

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from configs.schema import MetricName
-from tasks.formatting.examples import Example
-from tasks.formatting.overlap import digest_prompt, normalise_text
+from tasks.formatting.examples import Example, digest_prompt, normalise_text
 from tasks.records.handles import Kind
 
 MAX_CLOSED_CHARS = 100

@@ -12,8 +12,8 @@ from configs.schema import DataConfig
 class SplitPlan:
     """Which shares of the groups of the training rows become other splits.
 
-    The shares are laid out as validation, then test, then train, so that a group's place does not
-    depend on whether the source brings a test set, unless it would be in that very set.
+    Validation is taken from one end and test from the other, so that neither depends on the
+    other's share, or on whether the source brings the other set.
     """
 
     validation_fraction: float
@@ -43,6 +43,6 @@ def assign_split(group: str, plan: SplitPlan) -> str:
     place = place_group(group)
     if place < plan.validation_fraction:
         return "validation"
-    if place < plan.validation_fraction + plan.test_fraction:
+    if place >= 1 - plan.test_fraction:
         return "test"
     return "train"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from configs.errors import RequestError
 from tasks.formatting.examples import Example, digest_examples
-from tasks.formatting.ledger import LedgerEntry, list_problems
+from tasks.formatting.ledger import TRAINING_SPLITS, LedgerEntry, list_problems
 from tasks.formatting.rendering import IGNORE_INDEX, Renderer, TokenizedExample
 from tasks.formatting.turns import UnrenderableError
 from tasks.records.handles import SplitRecord
@@ -59,7 +59,7 @@ def tokenize_rows(
     Args:
         entries: The ledger; only kept rows are tokenised.
         renderer: The renderer.
-        max_length: Longest row in tokens.
+        max_length: Longest row of training and validation in tokens; evaluation rows stay whole.
         overlong: What happens to longer ones.
         assistant_only_loss: Whether only assistant turns are trained on.
         observer: Hears of the progress.
@@ -101,13 +101,16 @@ def tokenize_row(entry: LedgerEntry, renderer: Renderer, assistant_only_loss: bo
 
 
 def fit_length(row: TokenizedRow, max_length: int, overlong: Overlong) -> TokenizedRow:
-    """Cut a row to `max_length` tokens, or filter it as `overlong`.
+    """Cut a row to `max_length` tokens, or filter it as `overlong`; an evaluation row stays whole.
+
+    The frozen sets must not depend on how long the rows of a training are; evaluation itself
+    refuses what the model's context does not hold.
 
     A conversation is cut only where no trained end token is lost (the model would learn to go on
     for ever); a text loses its end, and that is counted.
     """
     tokens, entry = row.tokens, row.entry
-    if tokens is None or len(tokens.input_ids) <= max_length:
+    if tokens is None or entry.split not in TRAINING_SPLITS or len(tokens.input_ids) <= max_length:
         return row
     num_cut = len(tokens.input_ids) - max_length
     ends = tuple(end for end in tokens.trained_ends if end < max_length)

@@ -36,6 +36,10 @@ class StageResults:
         self.handles[name] = handle
         return handle
 
+    def forget(self, name: str) -> None:
+        """Take back what a stage returned, because it is about to be asked again."""
+        self.handles.pop(name, None)
+
     @property
     def data(self) -> DataVersion | None:
         """The data version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ def check_home() -> None:
     for folder in (home, *(home / name for name in WRITTEN_FOLDERS)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError
         except FileExistsError as err:
             raise RequestError(
                 message=f"{folder} is a file",

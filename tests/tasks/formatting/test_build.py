@@ -153,6 +153,23 @@ def test_overlong_rows_can_be_filtered(run: Format) -> None:
     assert result.rows.filtered == 1
 
 
+def test_the_test_set_does_not_depend_on_the_length_of_training_rows(
+    run: Format, tmp_path: Path
+) -> None:
+    from datasets import load_from_disk
+
+    files = {
+        "train/a.jsonl": [*make_rows(60), chat("long", "x " * 300)],
+        "eval/test/t.jsonl": [*TEST_ROWS, chat("longer", "x " * 400)],
+    }
+    whole = run(files, out="whole", max_length=2000)
+    short = run(files, overlong="filter")
+    assert short.splits["test"] == whole.splits["test"]
+    assert short.rows.filtered == 1
+    lengths = [len(ids) for ids in load_from_disk(str(tmp_path / "out/tokens/test"))["input_ids"]]
+    assert max(lengths) > 200
+
+
 def test_cutting_only_what_follows_the_trained_end_is_allowed(run: Format, tmp_path: Path) -> None:
     from datasets import load_from_disk
 

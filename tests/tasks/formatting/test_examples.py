@@ -7,6 +7,7 @@ from tasks.formatting.examples import (
     Example,
     Message,
     digest_examples,
+    digest_prompt,
     digest_questions,
     read_examples,
     write_examples,
@@ -47,3 +48,12 @@ def test_questions_are_the_same_in_another_order_or_with_a_system_turn() -> None
     same = [ask("b", Message("system", "Be brief."), group="other"), ask("a")]
     assert digest_questions(first) == digest_questions(same)
     assert digest_questions(first) != digest_questions([ask("a"), ask("c")])
+
+
+def test_a_prompt_is_the_same_in_other_white_space_and_system_turns_but_not_in_other_case() -> None:
+    answer = Message("assistant", "So.")
+    plain = digest_prompt((Message("user", "Why so?"), answer), "")
+    system = Message("system", "Be brief.")
+    assert plain == digest_prompt((system, Message("user", "Why  so?\n"), answer), "")
+    assert plain != digest_prompt((Message("user", "why so?"), answer), "")
+    assert plain != digest_prompt((), "Why so?")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from configs.errors import RequestError
 from tasks.formatting.examples import Example, Message
 from tasks.formatting.ledger import LedgerEntry
-from tasks.formatting.overlap import digest_prompt, filter_duplicates, resolve_overlap
+from tasks.formatting.overlap import filter_duplicates, resolve_overlap
 
 
 def make_entry(
@@ -57,10 +59,32 @@ def test_after_the_split_a_split_off_set_counts_as_evaluation() -> None:
     ]
 
 
-def test_a_prompt_is_the_same_in_other_white_space_and_system_turns_but_not_in_other_case() -> None:
-    answer = Message("assistant", "So.")
-    plain = digest_prompt((Message("user", "Why so?"), answer), "")
-    system = Message("system", "Be brief.")
-    assert plain == digest_prompt((system, Message("user", "Why  so?\n"), answer), "")
-    assert plain != digest_prompt((Message("user", "why so?"), answer), "")
-    assert plain != digest_prompt((), "Why so?")
+@pytest.fixture
+def grouped() -> list[LedgerEntry]:
+    entries = [make_entry("train", 1, "Why?"), make_entry("train", 2, "Who?"),
+               make_entry("test", 1, "How?")]  # fmt: skip
+    groups = ["one", "two", "one"]
+    return [
+        replace(entry, example=replace(entry.example, group=group))
+        for entry, group in zip(entries, groups, strict=True)
+        if entry.example
+    ]
+
+
+def test_a_training_row_of_a_group_in_an_evaluation_set_is_an_error_by_default(
+    grouped: list[LedgerEntry],
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        resolve_overlap(grouped, "error")
+    assert "the groups of 1 training rows stand in evaluation sets" in str(caught.value)
+    assert 'train.jsonl:1: is of the group "one", as is test.jsonl:1 of test' in str(caught.value)
+    both = [*grouped, make_entry("train", 3, "How?")]
+    with pytest.raises(RequestError, match=r"prompts or groups \(data.group_by\) of 2 training"):
+        resolve_overlap(both, "error")
+
+
+def test_training_rows_of_a_held_out_group_can_be_filtered(grouped: list[LedgerEntry]) -> None:
+    result = resolve_overlap(grouped, "filter")
+    assert [(entry.outcome, entry.reason) for entry in result] == [
+        ("filtered", "overlap_group"), ("kept", ""), ("kept", ""),
+    ]  # fmt: skip

@@ -28,6 +28,15 @@ def test_the_places_are_fixed_for_ever() -> None:
     assert f"{place_group('flowroll'):.6f}" == "0.339289"
 
 
+@given(st.text(), st.floats(0, 0.6))
+def test_the_test_split_does_not_depend_on_validation(group: str, fraction: float) -> None:
+    data = DataConfig(validation_fraction=0.2, test_fraction=0.3)
+    is_test = assign_split(group, plan_splits(data, set())) == "test"
+    other = data.model_copy(update={"validation_fraction": fraction})
+    for plan in (plan_splits(other, set()), plan_splits(data, {"validation"})):
+        assert (assign_split(group, plan) == "test") == is_test
+
+
 @given(st.text())
 def test_a_group_of_validation_or_training_stays_when_a_test_set_is_brought(group: str) -> None:
     data = DataConfig(validation_fraction=0.2, test_fraction=0.3)

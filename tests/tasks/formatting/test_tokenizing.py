@@ -35,6 +35,14 @@ def test_a_conversation_never_loses_its_trained_end(overlong: Overlong) -> None:
     assert row.entry.detail == "6 tokens"
 
 
+@pytest.mark.parametrize("overlong", ["error", "cut", "filter"])
+def test_an_evaluation_row_stays_whole_and_one_of_validation_does_not(overlong: Overlong) -> None:
+    row = TokenizedRow(replace(CHAT, split="test"), TOKENS)
+    assert fit_length(row, 4, overlong) is row
+    row = fit_length(TokenizedRow(replace(CHAT, split="validation"), TOKENS), 4, overlong)
+    assert row.entry.reason == "overlong"
+
+
 def test_a_text_may_lose_its_end() -> None:
     row = fit_length(TokenizedRow(TEXT, TEXT_TOKENS), 2, "cut")
     assert row.tokens == TokenizedExample([1, 2], [-100, 2], ())

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from configs.errors import RequestError
 from configs.schema import ModelConfig
-from tasks.training.adapters import attach_adapter, cast_inputs, load_adapter, write_adapter
+from tasks.training.adapters import (
+    attach_adapter,
+    cast_inputs,
+    cast_whole_modules,
+    load_adapter,
+    write_adapter,
+)
 from tasks.training.models import count_parameters, load_base
 
 from .conftest import LORA
@@ -25,9 +32,9 @@ def compute_logits(model: Any) -> torch.Tensor:
         return model(IDS).logits
 
 
-def make_adapter(base: Path, config: ModelConfig = LORA) -> Any:
+def make_adapter(base: Path, config: ModelConfig = LORA, dtype: str = "float32") -> Any:
     """Return a base with an adapter that changes its outputs."""
-    net = attach_adapter(load_base(base, dtype="float32"), config)
+    net = attach_adapter(load_base(base, dtype=dtype), config)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -76,6 +83,27 @@ def test_tied_embedding_stays_tied(base: Path) -> None:
     assert torch.equal(net.get_input_embeddings().weight, net.get_output_embeddings().weight)
     lora = count_parameters(attach_adapter(load_base(base, dtype="float32"), LORA))[1]
     assert count_parameters(net)[1] == lora + 400 * 64  # the tied weight counts once
+
+
+def test_everything_trained_is_float32_on_a_base_in_16_bits(base: Path) -> None:
+    net = make_adapter(base, TIED, dtype="bfloat16")
+    trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    assert any("modules_to_save" in name for name in trained)
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    assert {p.dtype for p in net.parameters() if not p.requires_grad} == {torch.bfloat16}
+    assert net.get_input_embeddings().weight is net.get_output_embeddings().weight
+
+
+def test_modules_trained_in_full_are_stored_as_they_are_loaded(base: Path, tmp_path: Path) -> None:
+    net = make_adapter(base, TIED, dtype="bfloat16")
+    cast_whole_modules(net, torch.bfloat16)
+    write_adapter(net, tmp_path, name="models/tiny", revision=None)
+    stored = {k: v.dtype for k, v in load_file(tmp_path / "adapter_model.safetensors").items()}
+    whole = {dtype for name, dtype in stored.items() if "lora" not in name}
+    assert whole == {torch.bfloat16}
+    assert {dtype for name, dtype in stored.items() if "lora" in name} == {torch.float32}
+    found = compute_logits(load_adapter(load_base(base, dtype="bfloat16"), tmp_path))
+    assert torch.equal(found, compute_logits(net))
 
 
 def test_config_names_no_path_of_this_machine(base: Path, tmp_path: Path) -> None:

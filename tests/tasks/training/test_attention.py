@@ -111,3 +111,15 @@ def test_capped_scores_keep_their_own_attention() -> None:
     assert choose_attention(model, "auto", packing=True) != VARLEN
     with pytest.raises(RequestError, match=r"capped"):
         choose_attention(model, "varlen", packing=True)
+
+
+def test_chunked_attention_stays_the_models_own() -> None:
+    from transformers import Llama4TextConfig
+
+    config = Llama4TextConfig(
+        **SMALL, head_dim=8, intermediate_size_mlp=48, num_local_experts=2, attention_chunk_size=8
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    assert choose_attention(model, "auto", packing=True) != VARLEN
+    with pytest.raises(RequestError, match=r"chunked"):
+        choose_attention(model, "varlen", packing=True)

@@ -104,3 +104,26 @@ def test_best_and_newest_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "best").resolve().name == "checkpoint-5"
     assert (tmp_path / "last").resolve().name == "checkpoint-20"
     assert explain_damage(tmp_path / "best", "key") == ""
+
+
+def test_best_one_of_an_older_checkpoint_is_kept(tmp_path: Path) -> None:
+    """When the newest is damaged, training goes on from the one before, which needs its best."""
+    write_checkpoint(tmp_path, 5, best_step=5)
+    for step, best_step in ((10, 10), (20, 10), (30, 30)):
+        write_checkpoint(tmp_path, step, best_step=best_step)
+        prune_checkpoints(tmp_path, step=step, best_step=best_step, limit=2)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "checkpoint-10", "checkpoint-20", "checkpoint-30"
+    }  # fmt: skip
+    damage_content(tmp_path / "checkpoint-30")
+    found = find_newest_checkpoint(tmp_path, "key")
+    assert found
+    assert (found.step, found.best_step) == (20, 10)
+
+
+def test_pruning_copes_with_a_damaged_checkpoint(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        write_checkpoint(tmp_path, step, best_step=30)
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text('{"best_glo')
+    prune_checkpoints(tmp_path, step=30, best_step=30, limit=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-20", "checkpoint-30"}

@@ -94,6 +94,11 @@ def test_width_that_4_bit_kernels_get_wrong_is_refused(base: Path, tmp_path: Pat
         load_base(odd, dtype="float32", method="qlora", model=QLORA)
 
 
+def test_missing_base_is_explained_before_it_is_quantised(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"model.model_name_or_path: .* cannot be loaded"):
+        load_base(tmp_path / "none", dtype="float32", method="qlora", model=QLORA)
+
+
 def test_another_kind_of_model_than_the_method_says_is_refused(base: Path) -> None:
     options = {"dtype": "float32", "device": "cpu"}
     with pytest.raises(RequestError, match=r"holds no adapter"):

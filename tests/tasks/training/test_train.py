@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GenerationConfig
 
 from configs.errors import RequestError, RunError
 from configs.schema import ModelConfig, TrainingConfig
 from tasks.formatting.rendering import Renderer
 from tasks.training.collator import pack_row
+from tasks.training.loss import compute_token_losses
 from tasks.training.models import load_base, load_trained
 from tasks.training.train import TrainingResult, train_model
 
@@ -72,6 +75,14 @@ def read_history(result: TrainingResult) -> list[dict[str, float]]:
 def compute_logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
         return model(IDS).logits
+
+
+def load_pairs(formatted: Path) -> list[tuple[list[int], list[int]]]:
+    """Return input_ids and labels of the validation examples."""
+    from datasets import load_from_disk
+
+    dataset = load_from_disk(str(formatted / "tokens" / "validation"))
+    return list(zip(dataset["input_ids"], dataset["labels"], strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -189,10 +200,6 @@ def test_eval_loss_does_not_depend_on_the_rows(base: Path, formatted: Path, tmp_
 def test_every_method_trains_and_loads(
     method: str, base: Path, formatted: Path, tmp_path: Path
 ) -> None:
-    from datasets import load_from_disk
-
-    from tasks.training.loss import compute_token_losses
-
     model = change(LORA, method=method)
     training = change(TRAINING, learning_rate=3e-3 if method == "full" else 1e-2)
     result = run(formatted, base, tmp_path, model, training)
@@ -200,8 +207,7 @@ def test_every_method_trains_and_loads(
     assert losses[-1] < losses[0]
     options = {"method": method, "dtype": "float32", "device": "cpu", "model": model}
     loaded = load_trained(tmp_path / "model", base, **options)
-    dataset = load_from_disk(str(formatted / "tokens" / "validation"))
-    pairs = zip(dataset["input_ids"], dataset["labels"], strict=True)
+    pairs = load_pairs(formatted)
     with torch.no_grad():
         each = torch.cat([compute_token_losses(loaded, pack_row([pair])) for pair in pairs])
     assert each.mean().item() == pytest.approx(result.metrics["eval_loss"], abs=1e-4)
@@ -217,6 +223,48 @@ def test_two_trainings_give_the_same_bytes(base: Path, formatted: Path, tmp_path
         for name in "ab"
     ]
     assert contents[0] == contents[1]
+
+
+def test_base_in_16_bits_trains_whole_modules_in_32(
+    base: Path, formatted: Path, tmp_path: Path
+) -> None:
+    """Checkpoints keep what is trained; the model, what is loaded: the two answer the same."""
+    model = change(LORA, dtype="bfloat16", lora_modules_to_save=("embed_tokens",))
+    result = run(formatted, base, tmp_path, model)
+    losses = [r["eval_loss"] for r in read_history(result) if "eval_loss" in r]
+    assert losses[-1] < losses[0]
+    assert (tmp_path / "samples.md").is_file()
+    folders = [tmp_path / "checkpoints" / "best", tmp_path / "model"]
+    files = [load_file(folder / "adapter_model.safetensors") for folder in folders]
+    embeddings = [f["base_model.model.model.embed_tokens.weight"] for f in files]
+    assert [e.dtype for e in embeddings] == [torch.float32, torch.bfloat16]
+    assert torch.equal(embeddings[0].bfloat16(), embeddings[1])
+    options = {"method": "lora", "dtype": "bfloat16", "device": "cpu"}
+    loaded = [load_trained(folder, base, **options) for folder in folders]
+    assert torch.equal(compute_logits(loaded[0]), compute_logits(loaded[1]))
+    pairs = load_pairs(formatted)
+    with torch.no_grad():
+        each = torch.cat([compute_token_losses(loaded[1], pack_row([pair])) for pair in pairs])
+    assert each.mean().item() == pytest.approx(result.metrics["eval_loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_model_generates_greedily_and_ends_where_it_was_trained_to(
+    base: Path, formatted: Path, renderer: Renderer, tmp_path: Path, method: str
+) -> None:
+    """Whatever the base ships: its sampling is not what was evaluated."""
+    other = Path(shutil.copytree(base, tmp_path / "base"))
+    shipped = {"do_sample": True, "temperature": 0.6, "repetition_penalty": 9.0, "eos_token_id": 7}
+    (other / "generation_config.json").write_text(json.dumps(shipped))
+    training = change(TRAINING, max_steps=1)
+    run(formatted, other, tmp_path / "out", change(LORA, method=method), training)
+    config = GenerationConfig.from_pretrained(tmp_path / "out" / "model")
+    assert not config.do_sample
+    assert config.eos_token_id == [*renderer.end_token_ids, 7]
+    assert config.pad_token_id == renderer.pad_token_id
+    assert config.to_diff_dict().keys() <= {
+        "do_sample", "eos_token_id", "pad_token_id", "transformers_version"
+    }  # fmt: skip
 
 
 def test_learning_rate_0_leaves_the_outputs_alone(

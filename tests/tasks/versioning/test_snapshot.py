@@ -69,7 +69,7 @@ def test_commit_is_the_content_not_the_place(source: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: shutil.rmtree(s), "no file or folder"),
+        (shutil.rmtree, "no file or folder"),
         (lambda s: (s / "train.jsonl").write_text(""), "train.jsonl is empty"),
         (lambda s: (s / "eval" / "test.csv").write_text("a,b\n"), "two files for the set test"),
         (lambda s: [p.unlink() for p in s.rglob("*.jsonl")], "no training file"),

@@ -1,0 +1,49 @@
+"""Run the pipeline in this process, on the embedded defaults or the configured servers."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from configs.schema import RunConfig
+from flows.embedded_server import start_server, wait_until_healthy
+from flows.environment import prepare_environment
+from flows.logs import choose_logging, show_logs
+
+if TYPE_CHECKING:
+    from flows.results import RunResult, Stage
+
+
+def run_in_process(config: RunConfig, until: Stage | None = None) -> RunResult:
+    """Run the whole flow and return its outcome.
+
+    Where no Prefect server is configured, one is brought along, with its state in HONE_HOME.
+
+    Args:
+        config: What to do, from `configs.load.load_config`.
+        until: Stop after this stage; the next run goes on from there.
+
+    Raises:
+        RequestError: The request is wrong, and nothing was changed.
+        RunError: The run failed on the way and can be started again.
+    """
+    prepare_environment()
+    choose_logging()
+    if start_server():  # a new HONE_HOME: nothing is cached, so all stages will run
+        import_libraries()
+    from flows.finetune import finetune
+    from tasks.tracking.store import start_preparation
+
+    show_logs()
+    wait_until_healthy()
+    start_preparation()  # MLflow's database, while the first stages run
+    return finetune(config, until=until)
+
+
+def import_libraries() -> None:
+    """Import what every stage that computes needs, while the Prefect server starts.
+
+    Not in a thread: imports change the filters of warnings, for all threads.
+    """
+    for name in ("torch", "transformers", "datasets", "peft"):
+        importlib.import_module(name)
