@@ -21,6 +21,7 @@ from tasks.evaluation.generation import (
     Answer,
     build_generation_config,
     cut_answer,
+    find_end_tokens,
     generate_answers,
     use_only,
 )
@@ -60,12 +61,13 @@ def answer_one_by_one(
     model: Any, renderer: Renderer, prompts: list[list[int]], new_tokens: int
 ) -> list[Answer]:
     """Return the answers of transformers' `generate` called once for each prompt."""
-    config = build_generation_config(renderer, new_tokens)
+    ends = find_end_tokens(model, renderer)
+    config = build_generation_config(renderer, ends, new_tokens)
     answers = []
     with use_only(model, config), torch.inference_mode():
         for prompt in prompts:
             output = model.generate(torch.tensor([prompt]), generation_config=config)
-            answers.append(cut_answer(renderer, output[0, len(prompt) :].tolist()))
+            answers.append(cut_answer(renderer, ends, output[0, len(prompt) :].tolist()))
     return answers
 
 

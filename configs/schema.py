@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -24,6 +25,19 @@ class Section(BaseModel):
     )
 
 
+def check_set_name(name: str) -> str:
+    """Refuse a name that is no folder's name, or that of the training data."""
+    if re.match(NAME_PATTERN, name) is None or name.endswith("\n") or name == "train":
+        raise ValueError(
+            f"data.eval_sources names a set {name!r}; allowed: letters, digits, '.', '_' and '-', "
+            "a letter or digit first, and not 'train'"
+        )
+    return name
+
+
+SetName = Annotated[str, AfterValidator(check_set_name)]
+
+
 class DataConfig(Section):
     """Where the rows come from, how they are read, cleaned and split."""
 
@@ -41,7 +55,7 @@ class DataConfig(Section):
     group_by: str | None = Field(default=None, title="Group by")
     """The field whose rows belong together (one source, one conversation): they are never split
     apart, and the gate resamples groups. By default rows with equal prompts are one group."""
-    eval_sources: dict[str, str] = Field(default={}, title="Evaluation sources")
+    eval_sources: dict[SetName, str] = Field(default={}, title="Evaluation sources")
     """More evaluation sets by name, each a file. `eval/{test,dev,adversarial}.*` of a folder are
     found by themselves."""
     validation_fraction: Fraction = Field(default=0.1, title="Validation fraction")

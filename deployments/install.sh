@@ -11,12 +11,15 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
     echo "Name another one: make PYTHON=python3.12 ..." >&2
     exit 3
 fi
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+# An attempt that failed half-way leaves a python without pip; another one completes it.
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv"
 
 # uv takes half a minute where pip takes minutes. It does not read pip's configuration, so where it
 # cannot be had, or cannot reach the index that pip is configured for, pip does the work.
 pip="$venv/bin/python -m pip --disable-pip-version-check"
-index=${UV_INDEX_URL:-$($pip config get global.index-url 2>/dev/null || true)}
+configured=$($pip config get global.index-url 2>/dev/null ||
+    $pip config get install.index-url 2>/dev/null || true)
+index=${UV_INDEX_URL:-$configured}
 index=${PIP_INDEX_URL:-$index}
 [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
 certificates=${PIP_CERT:-$($pip config get global.cert 2>/dev/null || true)}

@@ -12,18 +12,34 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from configs.errors import RunError
-from tasks.records.home import find_home
+from tasks.records.home import find_home, find_project
 from tasks.records.locks import hold_lock
+from tasks.tracking.store import hide_password
 
 START_SECONDS = 120
 PR_SET_PDEATHSIG = 1
+# Written when the first server was healthy: its database is complete. The database's own file says
+# nothing, it is there as soon as its creation begins.
+MARKER = "database-complete"
+
+
+@dataclass(frozen=True)
+class OwnServer:
+    """A server that this process has started; the last one is in use."""
+
+    process: subprocess.Popen[bytes]
+    home: Path
+
 
 _first_start = contextlib.ExitStack()
+_own_servers: list[OwnServer] = []
 
 
 def is_server_configured() -> bool:
@@ -60,38 +76,76 @@ def start_server() -> bool:
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
-    is_first = not (home / "prefect.db").exists()
-    if is_first:
-        _first_start.enter_context(
-            hold_lock(home / "first-start.lock", "the creation of Prefect's database")
-        )
+    is_first = _lock_first_start(home)
     server = _start_process(home, port)
+    _own_servers.append(OwnServer(server, home))
     # Registered before Prefect's own exit handlers, so it runs after they have sent the last logs.
     atexit.register(_stop_process, server)
     return is_first
+
+
+def _lock_first_start(home: Path) -> bool:
+    """Return whether this is the first start; if so, hold its lock until the server is healthy."""
+    if (home / MARKER).exists():
+        return False
+    _first_start.enter_context(
+        hold_lock(home / "first-start.lock", "the creation of Prefect's database")
+    )
+    if (home / MARKER).exists():  # made by the process that was waited for
+        _first_start.close()
+        return False
+    return True
 
 
 def wait_until_healthy() -> None:
     """Wait until the configured server answers.
 
     Raises:
-        RunError: It does not answer in time.
+        RunError: It does not answer in time, or the own server has ended.
     """
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return  # a profile names the server; Prefect's client finds it and reports errors itself
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        with (
-            contextlib.suppress(URLError, ConnectionError, TimeoutError),
-            urlopen(f"{url}/health", timeout=5),  # noqa: S310 - the configured address
-        ):
-            _first_start.close()
+        if _own_servers and _own_servers[-1].process.poll() is not None:
+            break
+        if _is_healthy(url):
+            _finish_first_start()
             return
         time.sleep(0.05)
-    raise RunError(
-        message=f"the Prefect server at {url} does not answer",
-        hint=f"see {find_home() / '.prefect' / 'server.log'}, or start it and run again",
+    _first_start.close()
+    raise _explain_silence(url)
+
+
+def _is_healthy(url: str) -> bool:
+    with (
+        contextlib.suppress(URLError, HTTPException, ConnectionError, TimeoutError),
+        urlopen(f"{url}/health", timeout=5),  # noqa: S310 - the configured address
+    ):
+        return True
+    return False
+
+
+def _finish_first_start() -> None:
+    """Say that the database is complete, then let the next process go on."""
+    if _own_servers:
+        (_own_servers[-1].home / MARKER).touch()
+    _first_start.close()
+
+
+def _explain_silence(url: str) -> RunError:
+    if not _own_servers:
+        return RunError(
+            message=f"the Prefect server at {hide_password(url)} does not answer",
+            hint="start it and run again, or unset PREFECT_API_URL to use an own one",
+        )
+    own = _own_servers[-1]
+    code = own.process.poll()
+    state = "does not answer" if code is None else f"ended with code {code}"
+    return RunError(
+        message=f"the Prefect server of this run {state}",
+        hint=f"see {own.home / 'server.log'}, and run again",
     )
 
 
@@ -106,6 +160,7 @@ def _start_process(home: Path, port: int) -> subprocess.Popen[bytes]:
     with (home / "server.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.embedded_server", str(port)],
+            cwd=find_project(),  # else a package `flows` in the current folder would be run
             env=environment,
             stdout=log,
             stderr=log,

@@ -15,7 +15,7 @@ from configs.schema import RunConfig
 from tasks.evaluation.looks import Look, record_look
 from tasks.formatting.examples import digest_questions, read_examples
 from tasks.publishing.candidates import ChampionRecord, digest_evidence
-from tasks.publishing.local import read_training_ids
+from tasks.publishing.local import read_training_prompts
 from tasks.records.digests import digest_code, digest_value, find_versions
 from tasks.records.entries import reuse_or_build
 from tasks.records.handles import Arm, Decision, Evaluation, FormattedData, TrainedModel
@@ -70,11 +70,11 @@ def _decide(
     champion: ChampionRecord | None,
 ) -> Decision:
     unavailable = find_unavailable(champion, evaluations)
-    trained_ids = find_training_ids(champion, evaluations)
+    champion_prompts = find_training_prompts(champion, evaluations)
     key = about | {
         "gate": config.gate.model_dump(mode="json"),
         "primary_metrics": formatted.primary_metrics,
-        "champion": [unavailable, digest_value(sorted(trained_ids))],
+        "champion": [unavailable, digest_value(sorted(champion_prompts))],
         "code": digest_code("tasks.evaluation"),
         "versions": find_versions("numpy", "scipy"),
     }
@@ -83,7 +83,7 @@ def _decide(
         key,
         Decision,
         lambda entry: _build(
-            formatted, evaluations, config, about, unavailable, trained_ids, entry
+            formatted, evaluations, config, about, unavailable, champion_prompts, entry
         ),
     )
 
@@ -112,13 +112,13 @@ def find_unavailable(
     return {"champion": champion.problem or "it could not be evaluated; see the log"}
 
 
-def find_training_ids(
+def find_training_prompts(
     champion: ChampionRecord | None, evaluations: Mapping[Arm, Evaluation]
 ) -> frozenset[str]:
-    """Return the ids of the examples that the champion was trained on: no fair test of it."""
+    """Return the digests of the prompts that the champion was trained on: no fair test of it."""
     if champion is None or "champion" not in evaluations:
         return frozenset()
-    return read_training_ids(resolve_in_home(champion.path))
+    return read_training_prompts(resolve_in_home(champion.path))
 
 
 def _build(
@@ -127,7 +127,7 @@ def _build(
     config: RunConfig,
     about: dict[str, Any],
     unavailable: Mapping[Arm, str],
-    trained_ids: frozenset[str],
+    champion_prompts: frozenset[str],
     entry: Path,
 ) -> Decision:
     from tasks.evaluation import gate
@@ -141,7 +141,7 @@ def _build(
         primary_metrics=formatted.primary_metrics,
         gate=config.gate,
         alpha=about["alpha"],
-        champion_trained_ids=trained_ids,
+        champion_prompts=champion_prompts,
         unavailable=unavailable,
     )
     content = {

@@ -15,6 +15,7 @@ from tasks.decide import list_evidence
 from tasks.publishing import local
 from tasks.publishing.acceptance_process import FreshProcess
 from tasks.publishing.candidates import Candidate
+from tasks.publishing.registry import find_published
 from tasks.records.handles import (
     Arm,
     DataVersion,
@@ -25,8 +26,8 @@ from tasks.records.handles import (
     TrainedModel,
 )
 from tasks.records.runs import RunFolder
+from tasks.track import track
 from tasks.tracking.revision import find_code_revision
-from tasks.tracking.runs import open_run
 
 LOG = logging.getLogger("hone")
 
@@ -41,7 +42,9 @@ class EarlierPublication:
 
 def find_earlier(name: str, candidate_digest: str) -> EarlierPublication | None:
     """Return the decision and publication of a candidate that is a version already."""
-    publication = local.find_version(name, candidate_digest)
+    publication = local.find_version(name, candidate_digest) or find_published(
+        name, candidate_digest
+    )
     if publication is None:
         return None
     decision = local.read_decision(publication.folder)
@@ -70,8 +73,7 @@ def publish(
         max_new_tokens=config.evaluation.max_new_tokens,
         batch_size=config.evaluation.per_device_eval_batch_size,
     )
-    tracked = open_run(config.tracking.project, run.name, config.tracking.run_name)
-    publication = publish_candidate(candidate, tracked, settings, prepared)
+    publication = publish_candidate(candidate, track(config, run, data), settings, prepared)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
     return publication

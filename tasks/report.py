@@ -19,16 +19,9 @@ from tasks.records.home import find_home
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, discard_run_folder, link_results, write_run_manifest
 from tasks.records.writing import read_jsonl, write_json, write_text
-from tasks.tracking.revision import find_code_revision
-from tasks.tracking.runs import (
-    finish_run,
-    log_artifacts,
-    log_dataset,
-    log_metrics,
-    log_params,
-    open_run,
-    tag_lineage,
-)
+from tasks.track import UNSENT, track
+from tasks.tracking.observer import send_unsent
+from tasks.tracking.runs import finish_run, log_artifacts, log_dataset, log_metrics, open_run
 from tasks.tracking.store import find_tracking_uri, has_server, hide_password
 
 LOG = logging.getLogger("hone")
@@ -103,18 +96,19 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
 
 def track_run(run: RunFolder, config: RunConfig, results: StageResults, written: Path) -> None:
     """Record the run in MLflow: parameters, lineage, figures, report and plots."""
-    tracked = open_run(config.tracking.project, run.name, config.tracking.run_name)
-    log_params(tracked, config.model_dump(mode="json"))
-    if results.data and results.formatted:
-        tag_lineage(tracked, data_commit=results.data.commit, code_revision=find_code_revision())
-        for name, record in results.formatted.splits.items():
-            log_dataset(
-                tracked,
-                name=name,
-                source=results.data.source,
-                digest=record.digest,
-                context="training" if name == "train" else name,
-            )
+    assert results.data, "the first stage has not run"
+    assert results.formatted, "the second stage has not run"
+    tracked = track(config, run, results.data)
+    for name, record in results.formatted.splits.items():
+        log_dataset(
+            tracked,
+            name=name,
+            source=results.data.source,
+            digest=record.digest,
+            context="training" if name == "train" else name,
+        )
+    if results.trained:
+        send_unsent(tracked, results.trained.folder / UNSENT)
     for arm, evaluation in results.arms.items():
         for split, metrics in evaluation.metrics.items():
             log_metrics(tracked, {f"{arm}/{split}/{name}": v for name, v in metrics.items()})

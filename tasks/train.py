@@ -20,14 +20,14 @@ from tasks.records.handles import DataVersion, FormattedData, TrainedModel
 from tasks.records.home import find_home
 from tasks.records.runs import RunFolder, link_results
 from tasks.resolve import release_memory
+from tasks.track import UNSENT, track
 from tasks.tracking.observer import LiveMetrics
-from tasks.tracking.runs import open_run
 from tasks.training.devices import detect_device, resolve_dtype
 from tasks.versioning.base_models import locate_base
 
 LOG = logging.getLogger("hone")
 # These change after the entry is complete, or are of no use to who reads the result.
-NOT_VERIFIED = ("checkpoints", "logs", "unsent.jsonl")
+NOT_VERIFIED = ("checkpoints", "logs", UNSENT)
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -84,10 +84,7 @@ def _build(
 
     announce_gate(config, formatted)
     started = time.monotonic()
-    tracking = config.tracking
-    with LiveMetrics(
-        lambda: open_run(tracking.project, run.name, tracking.run_name), entry / "unsent.jsonl"
-    ) as live:
+    with LiveMetrics(lambda: track(config, run, data), entry / UNSENT) as live:
         result = train_model(
             formatted=formatted.folder,
             base_location=locate_base(data.base),

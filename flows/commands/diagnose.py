@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
+from pathlib import Path
 from typing import Literal
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import urlopen
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import Request, urlopen
 
 from flows.embedded_server import is_server_configured
 from flows.terminal import print_json, print_table
@@ -74,14 +77,25 @@ def _check_device() -> Finding:
 
 def _check_home() -> Iterator[Finding]:
     home = find_home()
-    is_writable = os.access(home, os.W_OK) if home.exists() else False
-    yield Finding("HONE_HOME", "ok" if is_writable else "wrong", str(home))
-    free_bytes = shutil.disk_usage(home if home.exists() else find_project()).free
+    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
+    yield _check_writing(home, nearest)
+    free_bytes = shutil.disk_usage(nearest).free
     yield Finding(
         "free space",
         "ok" if free_bytes > LEAST_FREE_BYTES else "wrong",
         f"{free_bytes / 2**30:.1f} GiB",
     )
+
+
+def _check_writing(home: Path, nearest: Path) -> Finding:
+    """Tell whether HONE_HOME can be written, or made in the nearest folder above it."""
+    if not nearest.is_dir():
+        return Finding("HONE_HOME", "wrong", f"{home}: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return Finding("HONE_HOME", "wrong", f"{home}: {nearest} cannot be written")
+    if nearest == home:
+        return Finding("HONE_HOME", "ok", str(home))
+    return Finding("HONE_HOME", "note", f"{home}: the first run makes it")
 
 
 def _check_tiny_base() -> Finding:
@@ -102,21 +116,34 @@ def _check_server(what: str, variable: str, health: str, default: str) -> Findin
     address = os.environ.get(variable, "")
     if not address:
         return Finding(what, "note", f"{variable} is not set: {default}")
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"}:
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:  # its message repeats the address
+        return Finding(what, "wrong", f"{variable} is not an address that can be read")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         return Finding(what, "note", f"{variable} is not an http address: not asked")
-    shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
-    path = parts.path.removesuffix("/api/v1").rstrip("/") + health
-    problem = _ask(lambda: urlopen(urlunsplit((*parts[:2], path, "", "")), timeout=5))  # noqa: S310
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    shown = f"{parts.scheme}://{host}{f':{port}' if port else ''}"
+    url = shown + parts.path.removesuffix("/api/v1").rstrip("/") + health
+    problem = _ask(url, _make_headers(parts))
     return Finding(what, "wrong" if problem else "ok", f"{shown}: {problem or 'answers'}")
 
 
-def _ask(request: Callable[[], object]) -> str:
+def _make_headers(parts: SplitResult) -> dict[str, str]:
+    """Return the credentials of an address as the header that carries them."""
+    if parts.username is None:
+        return {}
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+
+
+def _ask(url: str, headers: dict[str, str]) -> str:
     """Return what is wrong with a server's answer; empty when it answers."""
     try:
-        request()
+        urlopen(Request(url, headers=headers), timeout=5).close()  # noqa: S310 - http, see above
     except HTTPError as err:
         return f"answers with status {err.code}"
-    except (URLError, OSError, ValueError) as err:
+    except (URLError, HTTPException, OSError, ValueError) as err:
         return f"does not answer ({getattr(err, 'reason', err)})"
     return ""

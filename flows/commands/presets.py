@@ -22,13 +22,12 @@ def show_presets(*, as_json: bool) -> int:
         print_json({"presets": rows})
         return 0
     print_table(
-        ["preset", "method", "GPU memory", "base model", "purpose"],
+        ["preset", "method", "GPU memory", "purpose"],
         [
             [
                 preset.name,
                 preset.method,
                 describe_memory(estimate_gpu_bytes(preset)),
-                preset.base,
                 preset.purpose,
             ]
             for preset in presets

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from configs.load import load_config
 from flows.logs import choose_logging, show_logs
 from flows.terminal import print_json, print_table, print_text
 from tasks.records.runs import check_home
+from tasks.records.writing import open_atomic
 
 
 def score_model(
@@ -28,8 +29,11 @@ def score_model(
     """Score a model on the evaluation sets of a preset, or on a file, and print the metrics.
 
     Raises:
-        RequestError: Neither data nor preset names something to score, or one of them is wrong.
+        RequestError: Neither data nor preset names something to score, or one of them is wrong,
+            or the output cannot be written.
     """
+    if output:
+        _check_output(output)
     choose_logging()
     from tasks.score import score
 
@@ -56,13 +60,27 @@ def score_model(
     return 0
 
 
+def _check_output(output: Path) -> None:
+    """Refuse, before anything is computed, a file that cannot be written afterwards."""
+    if output.is_dir():
+        problem = f"{output} is a folder"
+    elif not output.parent.exists():
+        problem = f"no folder {output.parent}"
+    elif not output.parent.is_dir():
+        problem = f"{output.parent} is not a folder"
+    elif not os.access(output.parent, os.W_OK | os.X_OK):
+        problem = f"{output.parent} cannot be written"
+    else:
+        return
+    raise RequestError(message=problem, where="--output", allowed="a file in an existing folder")
+
+
 def _write_answers(predictions: Path, output: Path) -> None:
     """Join the answers of all sets into one file, atomically."""
-    with tempfile.NamedTemporaryFile("wb", dir=output.parent, delete=False) as joined:
+    with open_atomic(output, "wb") as joined:
         for file in sorted(predictions.glob("*.jsonl")):
             with file.open("rb") as part:
                 shutil.copyfileobj(part, joined)
-    Path(joined.name).replace(output)
 
 
 def _show(metrics: dict[str, dict[str, Any]]) -> None:

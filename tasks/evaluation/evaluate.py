@@ -20,6 +20,7 @@ from tasks.evaluation.generation import (
 from tasks.evaluation.metrics import compute_metrics, score_answer
 from tasks.evaluation.nll import NllScore, score_nll
 from tasks.evaluation.predictions import Prediction, write_predictions
+from tasks.formatting.examples import digest_prompt
 from tasks.records.handles import Kind
 from tasks.records.observer import Observer
 from tasks.records.writing import write_json
@@ -81,6 +82,7 @@ def build_prediction(
         origin=example.origin,
         fields=example.fields,
         prompt=describe_prompt(example.prompt),
+        prompt_digest=digest_prompt(example.messages, example.text),
         reference=example.text if is_text else example.reference,
         prediction=answer.text,
         ended=answer.ended,

@@ -91,8 +91,8 @@ def check_pairing(
         candidate=comparison.candidate,
         opponent_value=comparison.opponent,
         improvement=bounds.value,
-        lower=bounds.lower,
-        upper=bounds.upper,
+        lower=bounds.lower if math.isfinite(bounds.lower) else None,
+        upper=bounds.upper if math.isfinite(bounds.upper) else None,
         threshold=threshold,
         passed=bounds.lower > threshold and is_enough,
         note=note_comparison(pairing, comparison, name, needed, is_guard=is_guard),
@@ -114,9 +114,9 @@ def find_smallest_gains(
         if check.metric in MEAN_METRICS:
             found = smallest_detectable(sizes, alpha=alpha, min_improvement=min_improvement)
             gains |= {f"{check.metric}@{d:g}": g for d, g in found.items() if g is not None}
-        elif math.isfinite(check.upper - check.lower):
+        elif check.width is not None:
             quantile = NormalDist().inv_cdf(1 - alpha)
-            error = (check.upper - check.lower) / 2 / quantile
+            error = check.width / 2 / quantile
             reach = (quantile + NormalDist().inv_cdf(POWER)) * error
             gains[check.metric] = min_improvement + reach
     return gains
@@ -130,7 +130,7 @@ def decide(
     gate: GateConfig,
     alpha: float,
     test_split: str = "test",
-    champion_trained_ids: frozenset[str] = frozenset(),
+    champion_prompts: frozenset[str] = frozenset(),
     unavailable: Mapping[Arm, str] | None = None,
 ) -> GateResult:
     """Decide whether the candidate is proven better than each opponent.
@@ -146,8 +146,8 @@ def decide(
         gate: Margins, resamples, seed.
         alpha: One-sided error rate of this look.
         test_split: The split that gives the verdict.
-        champion_trained_ids: Ids that stand in the champion's training ledger; left out of the
-            comparison with it, and counted.
+        champion_prompts: Digests of the prompts that the champion was trained on; rows with them
+            are left out of the comparison with it, and counted.
         unavailable: Opponents that ought to be here and could not be loaded, and why.
 
     Raises:
@@ -156,7 +156,7 @@ def decide(
     guards = [s for s in guard_splits if arms["finetuned"].predictions.get(s)]
     missing: dict[Arm, str] = dict(unavailable or {})
     checks, identical = [], []
-    for pairing in list_pairings(arms, [test_split, *guards], champion_trained_ids):
+    for pairing in list_pairings(arms, [test_split, *guards], champion_prompts):
         is_test = pairing.split == test_split
         if not pairing.candidate_rows:
             missing[pairing.opponent] = f"it was trained on every row of {pairing.split}"
@@ -185,7 +185,7 @@ def choose_verdict(
     """Return the verdict that the checks add up to."""
     primaries = [check for check in checks if check.role == "primary"]
     assert primaries, "there is no primary check"
-    if identical or any(check.upper <= check.threshold for check in primaries):
+    if identical or any(check.is_ruled_out for check in primaries):
         return "not_better"
     if missing or not all(check.passed for check in checks):
         return "inconclusive"

@@ -85,8 +85,21 @@ def check_context(
         )
 
 
+def find_end_tokens(model: Any, renderer: Renderer) -> tuple[int, ...]:
+    """Return every token that ends an answer: those of the renderer, then the model's own.
+
+    A model may end in more ways than its tokenizer names, such as Llama 3's `<|eom_id|>`.
+    """
+    own = unwrap_model(model).generation_config.eos_token_id
+    own_ids = own if isinstance(own, list) else [own]
+    return tuple(dict.fromkeys([*renderer.end_token_ids, *(i for i in own_ids if i is not None)]))
+
+
 def build_generation_config(
-    renderer: Renderer, max_new_tokens: int, sampling: Sampling | None = None
+    renderer: Renderer,
+    end_token_ids: Sequence[int],
+    max_new_tokens: int,
+    sampling: Sampling | None = None,
 ) -> GenerationConfig:
     """Return the one configuration of an evaluation: greedy, with every end token respected."""
     drawn: dict[str, float] = {}
@@ -97,7 +110,7 @@ def build_generation_config(
         do_sample=sampling is not None,
         num_beams=1,
         max_new_tokens=max_new_tokens,
-        eos_token_id=list(renderer.end_token_ids),
+        eos_token_id=list(end_token_ids),
         pad_token_id=renderer.pad_token_id,
         use_cache=True,
     )
@@ -129,9 +142,11 @@ def pad_left(prompts: Sequence[Sequence[int]], pad_token_id: int, device: Any) -
     }
 
 
-def cut_answer(renderer: Renderer, token_ids: list[int]) -> Answer:
+def cut_answer(
+    renderer: Renderer, end_token_ids: Sequence[int], token_ids: Sequence[int]
+) -> Answer:
     """Return what was generated up to the first end token."""
-    ends = [i for i, token in enumerate(token_ids) if token in renderer.end_token_ids]
+    ends = [i for i, token in enumerate(token_ids) if token in end_token_ids]
     if not ends:
         return Answer(tuple(token_ids), renderer.decode(token_ids), False)
     return Answer(
@@ -183,7 +198,7 @@ def generate_answers(
 
     Args:
         model: A causal LM in eval mode, with or without an adapter.
-        renderer: What made the prompts; knows the end tokens.
+        renderer: What made the prompts; knows the end tokens beside the model's own.
         prompts: Token ids of each prompt.
         max_new_tokens: Longest answer, the end token included.
         batch_size: Prompts answered at a time.
@@ -203,10 +218,11 @@ def generate_answers(
     if sampling:
         torch.manual_seed(sampling.seed)
     target, new_ids = unwrap_model(model), [list[int]() for _ in prompts]
+    ends = find_end_tokens(model, renderer)
     # Longest first: what does not fit into memory shows at once.
     pending = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     for num_tokens in plan_rounds(max_new_tokens):
-        config = build_generation_config(renderer, num_tokens, sampling)
+        config = build_generation_config(renderer, ends, num_tokens, sampling)
         going_on: list[int] = []
         for start in range(0, len(pending), batch_size):
             batch = pending[start : start + batch_size]
@@ -214,7 +230,7 @@ def generate_answers(
                 added = generate_batch(target, [[*prompts[i], *new_ids[i]] for i in batch], config)
             for i, ids in zip(batch, added, strict=True):
                 new_ids[i] += ids
-                going_on += [] if set(ids).intersection(renderer.end_token_ids) else [i]
+                going_on += [] if set(ids).intersection(ends) else [i]
             done = len(prompts) - (len(pending) - start - len(batch)) - len(going_on)
             observer.report_progress(done, len(prompts), "answers")
         pending = going_on
@@ -222,4 +238,4 @@ def generate_answers(
             break
     if pending:
         observer.report_progress(len(prompts), len(prompts), "answers")
-    return [cut_answer(renderer, ids) for ids in new_ids]
+    return [cut_answer(renderer, ends, ids) for ids in new_ids]

@@ -95,7 +95,7 @@ def score_batch(model: Any, rows: Sequence[Tokenized]) -> list[NllScore]:
         losses_BK = functional.cross_entropy(
             chunk_BKV.transpose(1, 2), chunk_BK, ignore_index=IGNORE_INDEX, reduction="none"
         )
-        nll_B += losses_BK.double().sum(dim=1).cpu()
+        nll_B += losses_BK.cpu().double().sum(dim=1)  # Apple's MPS has no float64
     counts_B = (labels_BK != IGNORE_INDEX).sum(dim=1).cpu()
     return [NllScore(float(nll), int(count)) for nll, count in zip(nll_B, counts_B, strict=True)]
 

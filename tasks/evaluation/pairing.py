@@ -39,7 +39,9 @@ class Pairing:
 def pair_arms(
     arms: Mapping[Arm, ArmEvidence], opponent: Arm, split: str, excluded: frozenset[str]
 ) -> Pairing:
-    """Pair the rows of two arms by id.
+    """Pair the rows of two arms by id, but for those with an excluded prompt.
+
+    Another answer to a prompt that was trained on, or a repeated row, has another id.
 
     Raises:
         ValueError: The arms do not hold the same rows, once each.
@@ -49,7 +51,7 @@ def pair_arms(
     ids = [row.id for row in candidate]
     if len(set(ids)) != len(ids) or set(ids) != set(other):
         raise ValueError(f"{split}: finetuned and {opponent} do not hold the same examples")
-    kept = [row for row in candidate if row.id not in excluded]
+    kept = [row for row in candidate if row.prompt_digest not in excluded]
     same = arms["finetuned"].tokenizer == arms[opponent].tokenizer
     return Pairing(
         opponent, split, kept, [other[row.id] for row in kept], len(ids) - len(kept), same
@@ -67,10 +69,10 @@ def are_identical(pairing: Pairing) -> bool:
 def list_pairings(
     arms: Mapping[Arm, ArmEvidence],
     splits: Sequence[str],
-    champion_trained_ids: frozenset[str],
+    champion_prompts: frozenset[str],
 ) -> Iterator[Pairing]:
     """List what is compared: each opponent that there is, on each split."""
     for opponent in (arm for arm in OPPONENTS if arm in arms):
-        excluded = champion_trained_ids if opponent == "champion" else frozenset[str]()
+        excluded = champion_prompts if opponent == "champion" else frozenset[str]()
         for split in splits:
             yield pair_arms(arms, opponent, split, excluded)

@@ -24,6 +24,8 @@ class Prediction:
     """Other scalar fields of the row, such as its kind, for slices."""
     prompt: str
     """The turns before the answer, as a person reads them; empty for `text` rows."""
+    prompt_digest: str
+    """By which rows that the champion was trained on are known, whatever their answer."""
     reference: str
     """The right answer; for `text` rows the text itself."""
     prediction: str

@@ -19,8 +19,7 @@ def describe_figures(check: Check) -> str:
     return (
         f"{check.metric} on {check.split}: {check.candidate:.4g} against the {check.opponent}'s "
         f"{check.opponent_value:.4g}, improvement {check.improvement:+.4g} "
-        f"(bounds {check.lower:+.4g} to {check.upper:+.4g}, {check.rows} rows in {check.groups} "
-        "groups)"
+        f"(bounds {check.describe_bounds()}, {check.rows} rows in {check.groups} groups)"
     )
 
 
@@ -33,11 +32,11 @@ def count_more_examples(check: Check, alpha: float) -> int | None:
     Returns:
         Rows to add, or None where no feasible number would do (above a million).
     """
-    width, distance = check.upper - check.lower, abs(check.improvement - check.threshold)
-    if not math.isfinite(width) or distance == 0:
+    distance = abs(check.improvement - check.threshold)
+    if check.width is None or distance == 0:
         return None
     quantile = NORMAL.inv_cdf(1 - alpha)
-    error = width / (2 * quantile)
+    error = check.width / (2 * quantile)
     rows = check.rows * ((quantile + NORMAL.inv_cdf(POWER)) * error / distance) ** 2
     least = check.rows * find_least_informative(alpha) / check.groups
     more = math.ceil(max(rows, least)) - check.rows
@@ -49,7 +48,7 @@ def explain_open(check: Check, alpha: float) -> str:
     head = f"{describe_figures(check)}; the lower bound must be above {check.threshold:+.4g}"
     if check.note:
         head = f"{head}; {check.note}"
-    if check.role == "guard" and check.upper <= check.threshold:
+    if check.role == "guard" and check.is_ruled_out:
         return f"{head}. The regression is proven; more examples will not help"
     more = count_more_examples(check, alpha)
     if more is None:
@@ -87,7 +86,7 @@ def explain_verdict(
         worse = [
             f"{describe_figures(c)}; the upper bound is not above {c.threshold:+.4g}"
             for c in checks
-            if c.role == "primary" and c.upper <= c.threshold and c.opponent not in identical
+            if c.role == "primary" and c.is_ruled_out and c.opponent not in identical
         ]
         return (*same, *worse)
     away = [f"no comparison with the {arm}: {why}" for arm, why in sorted(missing.items())]

@@ -62,7 +62,7 @@ def render_checks(checks: Sequence[Check]) -> str:
             f"{check.candidate:.4g}",
             f"{check.opponent_value:.4g}",
             f"{check.improvement:+.4g}",
-            f"{check.lower:+.4g} to {check.upper:+.4g}",
+            check.describe_bounds(),
             f"{check.threshold:+.4g}",
             f"{check.rows} ({check.groups})",
             "yes" if check.passed else "**no**",

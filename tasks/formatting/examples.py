@@ -70,7 +70,8 @@ def digest_prompt(messages: Sequence[Message], text: str) -> str:
     """Return the digest of a row's prompt, normalised, system turns left out.
 
     Rows with equal prompts are one group by default, a training row must not have the prompt of
-    an evaluation row, and no champion is tested on the prompts of its training. For a `text` row the whole text stands for the prompt.
+    an evaluation row, and no champion is tested on the prompts of its training. For a `text` row
+    the whole text stands for the prompt.
     """
     prompt = [[m.role, normalise_text(m.content)] for m in messages[:-1] if m.role != "system"]
     return digest_value(prompt or normalise_text(text))

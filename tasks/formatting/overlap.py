@@ -79,21 +79,17 @@ def _mark_overlap(entry: LedgerEntry, held_out: _HeldOut) -> LedgerEntry:
 
 
 def _refuse_overlap(overlapping: Sequence[LedgerEntry]) -> RequestError:
-    hint = "remove these rows, or leave them out with data.overlap: filter"
-    if all(entry.reason == "overlap_group" for entry in overlapping):
-        return RequestError(
-            message=f"the groups of {len(overlapping)} training rows stand in evaluation sets",
-            allowed="no group (data.group_by) on both sides: its rows are not independent",
-            hint=hint,
-            problems=list_problems(overlapping, "filtered"),
-        )
-    what = "prompts"
-    if any(entry.reason == "overlap_group" for entry in overlapping):
-        what = "prompts or groups (data.group_by)"
+    what = {
+        ("overlap",): "prompts",
+        ("overlap_group",): "groups (data.group_by)",
+        ("overlap", "overlap_group"): "prompts or groups (data.group_by)",
+    }[tuple(sorted({entry.reason for entry in overlapping}))]
     return RequestError(
         message=f"the {what} of {len(overlapping)} training rows stand in evaluation sets",
-        allowed="no prompt on both sides: the model would be tested on what it has seen",
-        hint=hint,
+        allowed="no prompt on both sides: the model would be tested on what it has seen"
+        if what == "prompts"
+        else "no group on both sides: its rows are not independent",
+        hint="remove these rows, or leave them out with data.overlap: filter",
         problems=list_problems(overlapping, "filtered"),
     )
 

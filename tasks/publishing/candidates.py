@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from configs.errors import RequestError
+from configs.errors import RequestError, RunError
 from tasks.records.digests import digest_file, digest_folder, digest_value
 from tasks.records.handles import (
     Arm,
@@ -103,8 +103,8 @@ def check_candidate(candidate: Candidate) -> None:
     """Refuse a candidate that its decision does not publish.
 
     Raises:
-        RequestError: The verdict is not `better`, the decision is about another model, or a
-            file behind it is missing or has changed since.
+        RequestError: The verdict is not `better`, or the decision is about another name.
+        RunError: A file behind the decision is missing or has changed since.
     """
     decision = candidate.decision
     where = f"decision {decision.digest[:12]}"
@@ -121,7 +121,7 @@ def check_candidate(candidate: Candidate) -> None:
             hint="run again under the new name, so that its own champion is compared",
         )
     if changed := list_changes(candidate):
-        raise RequestError(
+        raise RunError(
             where=where,
             message=f"its evidence is missing or was changed: {', '.join(changed)}",
             hint="run again: what is gone is evaluated and decided upon anew",

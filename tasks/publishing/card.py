@@ -134,7 +134,7 @@ def _write_check(check: Check) -> str:
         check.metric,
         check.role,
         f"{check.improvement:+.4f}",
-        f"{check.lower:+.4f} to {check.upper:+.4f}",
+        check.describe_bounds("+.4f"),
         f"> {check.threshold:g}",
         "yes" if check.passed else "no",
     )

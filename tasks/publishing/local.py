@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from tasks.formatting.examples import read_examples
+from tasks.formatting.examples import digest_prompt, read_examples
 from tasks.publishing.candidates import Candidate, Lineage
 from tasks.publishing.card import write_card
 from tasks.records.digests import digest_file, digest_files, find_versions, list_files
@@ -22,7 +22,7 @@ LOG = logging.getLogger("hone")
 DIGESTS = "digests.json"
 LINEAGE = "lineage.json"
 DECISION = "decision.json"
-TRAINING_IDS = "training_ids.txt"
+TRAINING_PROMPTS = "training_prompts.txt"
 # Written after the version's content is complete, so no digest covers them.
 ACCEPTANCE = "acceptance.json"
 PUBLICATION = "publication.json"
@@ -80,15 +80,19 @@ def read_lineage(folder: Path) -> Lineage | None:
 
 
 def read_publication(folder: Path) -> Publication | None:
-    """Return a version's publication, or None when it was never completed."""
+    """Return a version's publication, or None when it was never completed or is damaged."""
     if not (folder / PUBLICATION).is_file():
         return None
-    return Publication.model_validate(read_json(folder / PUBLICATION))
+    try:
+        return Publication.model_validate(read_json(folder / PUBLICATION))
+    except (ValidationError, ValueError) as err:
+        LOG.warning("%s is not readable: %s", folder / PUBLICATION, err)
+        return None
 
 
-def read_training_ids(folder: Path) -> frozenset[str]:
-    """Return the ids of the examples that a version was trained on."""
-    return frozenset((folder / TRAINING_IDS).read_text(encoding="utf-8").splitlines())
+def read_training_prompts(folder: Path) -> frozenset[str]:
+    """Return the digests of the prompts that a version was trained on."""
+    return frozenset((folder / TRAINING_PROMPTS).read_text(encoding="utf-8").splitlines())
 
 
 def read_decision(folder: Path) -> Decision:
@@ -100,7 +104,10 @@ def verify_artefact(folder: Path) -> str:
     """Return what is wrong with a version's folder; empty when each byte is as published."""
     if not (folder / DIGESTS).is_file():
         return f"{folder} has no {DIGESTS}"
-    expected = read_json(folder / DIGESTS)
+    try:
+        expected = dict(read_json(folder / DIGESTS))
+    except (TypeError, ValueError):
+        return f"{folder / DIGESTS} is not readable"
     found = [name for name in list_files(folder) if name not in UNCOVERED]
     if unequal := sorted(set(found) ^ set(expected)):
         return f"{folder / unequal[0]} is missing or was added"
@@ -129,7 +136,8 @@ def build_artefact(candidate: Candidate, folder: Path) -> Lineage:
     write_json(folder / DECISION, candidate.decision.model_dump(mode="json"))
     write_json(folder / LINEAGE, lineage.model_dump(mode="json"))
     examples = read_examples(candidate.formatted.folder / "examples" / "train.jsonl")
-    write_text(folder / TRAINING_IDS, "".join(f"{e.id}\n" for e in examples))
+    prompts = sorted({digest_prompt(e.messages, e.text) for e in examples})
+    write_text(folder / TRAINING_PROMPTS, "".join(f"{prompt}\n" for prompt in prompts))
     write_json(folder / DIGESTS, digest_files(folder, list_files(folder)))
     return lineage
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import RequestError, RunError
+from configs.errors import RunError
 from tasks.publishing.candidates import Candidate, Lineage
 from tasks.records.digests import digest_folder
 from tasks.records.handles import Decision
 from tasks.tracking.runs import TrackedRun
 from tasks.tracking.store import (
-    configure_mlflow,
+    explain_failures,
     find_registry_uri,
     find_tracking_uri,
     has_server,
-    hide_password,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ CHALLENGER = "challenger"
 DIGEST_TAG = "hone.candidate_digest"
 DECISION_TAG = "hone.decision_digest"
 MODEL_TAG = "hone.model_id"
+PROMOTED_TAG = "hone.promoted"  # MLflow forgets who was champion once the alias moves on
 
 
 def find_aliases(client: MlflowClient, name: str) -> dict[str, str]:
@@ -47,16 +47,36 @@ def find_registered(client: MlflowClient, decision: Decision) -> str | None:
     return str(max(same, key=int)) if same else None
 
 
+def find_promoted(client: MlflowClient, name: str, candidate_digest: str) -> str | None:
+    """Return the newest version of a candidate that is, or once was, the champion."""
+    champion = find_aliases(client, name).get(CHAMPION)
+    with explain_registry():
+        versions = client.search_model_versions(f"name = '{name}'")
+    promoted = [
+        int(found.version)
+        for found in versions
+        if found.tags.get(DIGEST_TAG) == candidate_digest
+        and (str(found.version) == champion or PROMOTED_TAG in found.tags)
+    ]
+    return str(max(promoted)) if promoted else None
+
+
+def has_version(client: MlflowClient, name: str, version: str) -> bool:
+    """Return whether the registry has a version."""
+    with explain_registry():
+        return _ask(lambda: client.get_model_version(name, version)) is not None
+
+
 def find_tags(client: MlflowClient, name: str, version: str) -> dict[str, str]:
     """Return the tags of a version.
 
     Raises:
-        RequestError: There is no such version.
+        RunError: There is no such version.
     """
     with explain_registry():
         found = _ask(lambda: client.get_model_version(name, version))
     if found is None:
-        raise RequestError(where=f"models:/{name}/{version}", message="no such version")
+        raise RunError(where=f"models:/{name}/{version}", message="no such version")
     return dict(found.tags)
 
 
@@ -133,9 +153,17 @@ def _find_source(client: MlflowClient, model_id: str) -> str:
 
 
 def promote_version(client: MlflowClient, name: str, version: str) -> None:
-    """Make a version the champion; it is no challenger any more."""
+    """Make a version the champion; it is no challenger any more.
+
+    The tag that remembers it comes after the alias. Where that was cut off, the next promotion
+    sets it: the champion that it replaces was promoted, too.
+    """
+    replaced = find_aliases(client, name).get(CHAMPION)
     with explain_registry():
+        if replaced is not None:
+            client.set_model_version_tag(name, replaced, PROMOTED_TAG, "true")
         client.set_registered_model_alias(name, CHAMPION, version)
+        client.set_model_version_tag(name, version, PROMOTED_TAG, "true")
         if find_aliases(client, name).get(CHALLENGER) == version:
             client.delete_registered_model_alias(name, CHALLENGER)
 
@@ -192,17 +220,6 @@ def _ask(question: Callable[[], Any]) -> Any:
         return None
 
 
-@contextmanager
-def explain_registry() -> Iterator[None]:
+def explain_registry() -> AbstractContextManager[None]:
     """Say which registry failed, instead of MLflow's bare error."""
-    configure_mlflow()
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as err:
-        raise RunError(
-            where=hide_password(find_registry_uri()),
-            message=f"the model registry failed: {hide_password(str(err))}",
-            hint="see whether it is up, and run again",
-        ) from err
+    return explain_failures("the model registry", find_registry_uri())

@@ -56,14 +56,14 @@ def publish_candidate(
         prepared: The fresh process of the acceptance test, where it was begun already.
 
     Raises:
-        RequestError: The decision does not publish this candidate.
+        RequestError: The verdict is not `better`, or is about another name.
         ChampionMoved: The champion is not the one that the decision was made against.
         ArtefactRefused: The artefact does not do what the evaluated model did.
-        RunError: The registry or the fresh process failed.
+        RunError: The registry or the fresh process failed, or the evidence has changed.
     """
     name, digest = candidate.name, candidate.trained.digest
     with hold_lock(local.find_lock(name), f"the publication of {name}"):
-        if found := local.find_version(name, digest):
+        if found := local.find_version(name, digest) or registry.find_published(name, digest):
             return found
         check_candidate(candidate)
         registry.check_champion(run.client, name, candidate.decision.champion_version)

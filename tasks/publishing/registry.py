@@ -18,8 +18,11 @@ from tasks.publishing.model_versions import (
     download_model,
     explain_registry,
     find_aliases,
+    find_promoted,
     find_tags,
+    has_version,
 )
+from tasks.records.handles import Publication
 from tasks.records.home import find_home
 from tasks.tracking.store import find_database_file, find_registry_uri, open_client
 
@@ -68,6 +71,38 @@ def find_champion(name: str) -> ChampionRecord | None:
     )
 
 
+def find_published(name: str, candidate_digest: str) -> Publication | None:
+    """Return the publication of a candidate that is, or once was, the champion.
+
+    Unlike `local.find_version` it asks the registry, so it finds versions whose folder below
+    `artifacts/models/` is gone, damaged or lacks its publication, and brings that back. A version
+    that was registered and never promoted does not count: its publication was cut off, and has
+    yet to check that its decision still holds.
+
+    Args:
+        name: The model's name.
+        candidate_digest: Digest of the candidate's model files.
+
+    Returns:
+        The publication, or None where there is none, or none whose folder can be had.
+
+    Raises:
+        RunError: The registry does not answer.
+    """
+    if not _has_registry():
+        return None
+    client = open_client()
+    version = find_promoted(client, name, candidate_digest)
+    if version is None:
+        return None
+    if problem := restore_version(client, name, version, candidate_digest):
+        LOG.warning("%s", problem)
+        return None
+    folder = local.find_version_path(name, version)
+    publication = local.read_publication(folder) or local.write_publication(folder)
+    return publication.model_copy(update={"reused": True})
+
+
 def find_version_folder(uri: str) -> Path:
     """Return the verified folder of `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
@@ -88,6 +123,8 @@ def find_version_folder(uri: str) -> Path:
         raise RequestError(
             where=uri, message="no such version", allowed=", ".join(aliases) or "none published"
         )
+    if not has_version(client, name, version):
+        raise RequestError(where=uri, message="no such version")
     digest = find_tags(client, name, version).get(DIGEST_TAG, "")
     if problem := restore_version(client, name, version, digest):
         raise RequestError(where=uri, message=problem)
@@ -116,7 +153,11 @@ def fetch_version(client: MlflowClient, name: str, version: str) -> None:
         RunError: The registry's copy is damaged.
     """
     with explain_registry(), tempfile.TemporaryDirectory() as temporary:
-        model_id = find_tags(client, name, version)[MODEL_TAG]
+        model_id = find_tags(client, name, version).get(MODEL_TAG)
+        if model_id is None:
+            raise RunError(
+                where=f"models:/{name}/{version}", message=f"it has no tag {MODEL_TAG}: not hone's"
+            )
         folder = download_model(client, model_id, Path(temporary))
         artefact = folder / "artifacts" / "model"
         if problem := local.verify_artefact(artefact):

@@ -163,13 +163,29 @@ class Check(Record):
     opponent_value: float
     improvement: float
     """Candidate better than opponent by this much, in the metric's unit (sign: more is better)."""
-    lower: float
-    upper: float
-    """One-sided bounds at the look's alpha."""
+    lower: float | None
+    upper: float | None
+    """One-sided bounds at the look's alpha; None where one group of rows bounds nothing."""
     threshold: float
     """`min_improvement` for a primary, `-max_regression` for a guard."""
     passed: bool
     note: str = ""
+
+    @property
+    def is_ruled_out(self) -> bool:
+        """Whether even the upper bound is not above the threshold."""
+        return self.upper is not None and self.upper <= self.threshold
+
+    @property
+    def width(self) -> float | None:
+        """How far the bounds lie apart; None where there are none."""
+        return None if self.lower is None or self.upper is None else self.upper - self.lower
+
+    def describe_bounds(self, form: str = "+.4g") -> str:
+        """Return the bounds in words."""
+        if self.lower is None or self.upper is None:
+            return "unbounded"
+        return f"{self.lower:{form}} to {self.upper:{form}}"
 
 
 class Decision(Handle):

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from tasks.records.writing import read_jsonl, write_jsonl
 from tasks.tracking.runs import MetricPoint, TrackedRun, log_points
-from tasks.tracking.store import hide_password
+from tasks.tracking.store import explain_failures, find_tracking_uri, hide_password
 
 LOG = logging.getLogger("hone")
 MAX_WAIT_SECONDS = 60.0
@@ -129,6 +129,27 @@ class LiveMetrics:
             with self._lock:
                 if self._texts.get(name) == text:
                     del self._texts[name]
+
+
+def send_unsent(run: TrackedRun, spool: Path) -> int:
+    """Send what an ended training could not send, and remove the spool; nothing without one.
+
+    Args:
+        run: The run that gets it.
+        spool: The file that `LiveMetrics` left.
+
+    Returns:
+        The number of metrics sent.
+
+    Raises:
+        RunError: MLflow does not take them; the spool stays.
+    """
+    points = _read_spool(spool)
+    if points:
+        with explain_failures("MLflow's tracking", find_tracking_uri()):
+            log_points(run, points)
+    spool.unlink(missing_ok=True)
+    return len(points)
 
 
 def _read_spool(spool: Path) -> list[MetricPoint]:

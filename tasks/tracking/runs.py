@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from configs.errors import RequestError
-from tasks.tracking.store import find_artifact_root, find_tracking_uri, has_server, open_client
+from tasks.tracking.store import (
+    explain_failures,
+    find_artifact_root,
+    find_tracking_uri,
+    has_server,
+    open_client,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,15 +60,20 @@ def open_run(project: str, run_folder: str, run_name: str | None = None) -> Trac
         project: The MLflow experiment.
         run_folder: The run folder's name, by which the run is found again on resume.
         run_name: The name to show; by default the run folder's.
+
+    Raises:
+        RequestError: The experiment was deleted.
+        RunError: MLflow does not answer.
     """
     client = open_client()
-    experiment_id = _open_experiment(client, project)
-    run = _find_run(client, experiment_id, run_folder)
-    if run is None:
-        tags = {RUN_FOLDER_TAG: run_folder, "mlflow.source.name": "hone"}
-        run = client.create_run(experiment_id, tags=tags, run_name=run_name or run_folder)
-    else:
-        client.update_run(run.info.run_id, status="RUNNING")
+    with explain_failures("MLflow's tracking", find_tracking_uri()):
+        experiment_id = _open_experiment(client, project)
+        run = _find_run(client, experiment_id, run_folder)
+        if run is None:
+            tags = {RUN_FOLDER_TAG: run_folder, "mlflow.source.name": "hone"}
+            run = client.create_run(experiment_id, tags=tags, run_name=run_name or run_folder)
+        else:
+            client.update_run(run.info.run_id, status="RUNNING")
     return TrackedRun(client, run.info.run_id, experiment_id)
 
 

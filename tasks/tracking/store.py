@@ -9,6 +9,8 @@ import subprocess
 import sys
 import urllib.parse
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +144,30 @@ def open_client() -> MlflowClient:
             where=hide_password(uri),
             message=f"MLflow cannot open this store: {hide_password(str(err))}",
             hint="set MLFLOW_TRACKING_URI to another one, or do what MLflow says",
+        ) from err
+
+
+@contextmanager
+def explain_failures(what: str, uri: str) -> Iterator[None]:
+    """Say which part of MLflow failed, and where, instead of MLflow's bare error.
+
+    Args:
+        what: The part in words, such as `the model registry`.
+        uri: Its address; passwords in it, and in MLflow's message, are not shown.
+
+    Raises:
+        RunError: MLflow failed in the block.
+    """
+    configure_mlflow()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as err:
+        raise RunError(
+            where=hide_password(uri),
+            message=f"{what} failed: {hide_password(str(err))}",
+            hint="see whether it is up, and run again",
         ) from err
 
 

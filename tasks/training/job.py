@@ -68,7 +68,8 @@ class TrainingJob:
     @property
     def digest(self) -> str:
         """Digest of what determines the training; checkpoints of another are of no use."""
-        places = {"model_name_or_path", "model_revision"}  # the pinned revision says which model
+        # The pinned revision says which model, the tokens which template.
+        places = {"model_name_or_path", "model_revision", "chat_template"}
         return digest_value(
             {
                 "base": self.base_revision or str(self.base_location),

@@ -15,6 +15,8 @@ MODEL_PATTERNS = (
     "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
     "tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "chat_template.*", "*.model",
 )  # fmt: skip
+# Second copies of the weights in other layouts, and folders of other variants.
+IGNORED_PATTERNS = ("consolidated*", "*/*")
 
 
 def pin_base(name: str, revision: str | None) -> PinnedModel:
@@ -48,6 +50,12 @@ def _pin_folder(name: str, folder: Path) -> PinnedModel:
         raise RequestError(
             message=f"no folder {folder}", where=where, allowed="a model folder or a hub id"
         )
+    digest = digest_value(digest_files(folder, _list_model_files(folder, where)))
+    return PinnedModel(name=name, revision=digest[:40], location=_describe_place(folder))
+
+
+def _list_model_files(folder: Path, where: str) -> list[str]:
+    """Return the names of a model's files, sorted; refuse a folder without weights."""
     files = sorted({p.name for pattern in MODEL_PATTERNS for p in folder.glob(pattern)})
     if "config.json" not in files or not any(f.endswith(".safetensors") for f in files):
         raise RequestError(
@@ -56,11 +64,14 @@ def _pin_folder(name: str, folder: Path) -> PinnedModel:
             allowed="a folder as save_pretrained writes it, weights as safetensors",
             hint="pickled weights (.bin, .pt) are not read: save them again as safetensors",
         )
-    digest = digest_value(digest_files(folder, files))
+    return files
+
+
+def _describe_place(folder: Path) -> str:
+    """Return a folder's place, relative to the clone where it lies in it."""
     project = find_project()
     inside = folder.is_relative_to(project)
-    location = folder.relative_to(project).as_posix() if inside else str(folder)
-    return PinnedModel(name=name, revision=digest[:40], location=location)
+    return folder.relative_to(project).as_posix() if inside else str(folder)
 
 
 def _pin_hub_model(name: str, revision: str | None) -> PinnedModel:
@@ -80,6 +91,7 @@ def _pin_hub_model(name: str, revision: str | None) -> PinnedModel:
                 name,
                 revision=revision,
                 allow_patterns=list(MODEL_PATTERNS),
+                ignore_patterns=list(IGNORED_PATTERNS),
                 token=os.environ.get("HF_TOKEN") or None,
             )
         )
@@ -108,6 +120,6 @@ def _pin_hub_model(name: str, revision: str | None) -> PinnedModel:
             where=where,
             hint="connect, or download the model and name its folder; see docs/troubleshooting.md",
         ) from err
-    # The snapshot's folder bears the commit hash.
-    pinned = _pin_folder(name, folder)
-    return pinned.model_copy(update={"revision": folder.name})
+    _list_model_files(folder, where)
+    # The snapshot's folder bears the commit hash, which stands for the content.
+    return PinnedModel(name=name, revision=folder.name, location=_describe_place(folder))

@@ -14,11 +14,11 @@ class LocalSource:
 
     commit: str | None = None
 
-    def __init__(self, uri: str, place: Path) -> None:
+    def __init__(self, uri: str, place: Path, where: str = "data.source") -> None:
         if not place.exists():
             raise RequestError(
                 message=f"no file or folder {place}",
-                where=f"data.source={uri}",
+                where=f"{where}={uri}",
                 allowed="an existing file or folder",
                 hint="check the path; relative ones start at the preset's folder",
             )

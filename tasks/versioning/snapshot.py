@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs.errors import RequestError
 from tasks.versioning.selection import Selection, select_files
-from tasks.versioning.sources import SourceFile, open_source
+from tasks.versioning.sources import Source, SourceFile, open_source
 from tasks.versioning.store import digest_tree, store_file
 
 
@@ -55,24 +55,15 @@ def take_snapshot(
         is_readable=is_readable,
         source=source,
     )
-    _require_content(files, selection, source)
+    _require_content(files, (*selection.train, *selection.evaluation.values()), source)
+    extras = {
+        set_name: _open_set(set_name, uri, locate(uri), selection)
+        for set_name, uri in sorted(eval_sources.items())
+    }
     tree = {f"train/{name}": store_file(opened, name, blobs) for name in selection.train}
     for set_name, name in selection.evaluation.items():
         tree[f"eval/{set_name}/{name.rsplit('/', 1)[-1]}"] = store_file(opened, name, blobs)
-    for set_name, uri in sorted(eval_sources.items()):
-        extra = open_source(uri, locate(uri))
-        if not extra.is_single_file:
-            raise RequestError(
-                message=f"{uri} is a folder",
-                where=f"data.eval_sources.{set_name}",
-                allowed="one file for each evaluation set",
-            )
-        if set_name in selection.evaluation:
-            raise RequestError(
-                message=f"the source has an evaluation set {set_name} already",
-                where=f"data.eval_sources.{set_name}",
-                allowed="a name that eval/ does not bring",
-            )
+    for set_name, extra in extras.items():
         name = extra.list_files()[0].name
         tree[f"eval/{set_name}/{name}"] = store_file(extra, name, blobs)
     tree_digest = digest_tree(tree)
@@ -81,13 +72,34 @@ def take_snapshot(
     return Snapshot(source, commit, tree, num_bytes, selection.passed_over)
 
 
-def _require_content(files: Sequence[SourceFile], selection: Selection, source: str) -> None:
+def _open_set(set_name: str, uri: str, place: Path, selection: Selection) -> Source:
+    """Open one of `data.eval_sources`: a file with content, under a name that is free."""
+    where = f"data.eval_sources.{set_name}"
+    extra = open_source(uri, place, where=where)
+    if not extra.is_single_file:
+        raise RequestError(
+            message=f"{uri} is a folder", where=where, allowed="one file for each evaluation set"
+        )
+    if set_name in selection.evaluation:
+        raise RequestError(
+            message=f"the source has an evaluation set {set_name} already",
+            where=where,
+            allowed="a name that eval/ does not bring",
+        )
+    files = extra.list_files()
+    _require_content(files, [files[0].name], uri, where=where)
+    return extra
+
+
+def _require_content(
+    files: Sequence[SourceFile], names: Sequence[str], source: str, where: str = "data.source"
+) -> None:
     sizes = {file.name: file.num_bytes for file in files}
-    for name in (*selection.train, *selection.evaluation.values()):
+    for name in names:
         if sizes[name] == 0:
             raise RequestError(
                 message=f"{name} is empty",
-                where=f"data.source={source}",
+                where=f"{where}={source}",
                 allowed="at least one row",
                 hint="remove the file or fill it",
             )

@@ -33,12 +33,13 @@ class Source(Protocol):
         """Copy one file's bytes to `target`."""
 
 
-def open_source(uri: str, place: Path) -> Source:
+def open_source(uri: str, place: Path, where: str = "data.source") -> Source:
     """Return the source that `uri` names.
 
     Args:
         uri: The string in the config.
         place: Where it lies when it is a path.
+        where: The config key that names it, for errors.
 
     Raises:
         RequestError: Nothing is there, or the scheme is not one that hone reads.
@@ -48,8 +49,8 @@ def open_source(uri: str, place: Path) -> Source:
     if "://" in uri:
         raise RequestError(
             message=f'"{uri}" has a scheme that this version does not read',
-            where="data.source",
+            where=where,
             allowed="a file or a folder",
             hint="fetch the data into a folder and name that",
         )
-    return LocalSource(uri, place)
+    return LocalSource(uri, place, where)

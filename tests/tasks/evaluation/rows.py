@@ -12,6 +12,7 @@ def make_row(number: int, *, exact: float = 0.0, **changes: Any) -> Prediction:
         "origin": f"test.jsonl:{number}",
         "fields": {"kind": "write" if number % 2 else "explain"},
         "prompt": f"question {number}",
+        "prompt_digest": f"prompt {number}",
         "reference": f"answer {number}",
         "prediction": f"answer {number}" if exact else f"wrong {number}",
         "ended": True,

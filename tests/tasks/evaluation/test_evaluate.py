@@ -15,7 +15,7 @@ from tasks.evaluation.evaluate import (
 )
 from tasks.evaluation.metrics import compute_metrics
 from tasks.evaluation.predictions import read_splits
-from tasks.formatting.examples import Example, Message
+from tasks.formatting.examples import Example, Message, digest_prompt
 from tasks.formatting.rendering import Renderer, load_renderer
 from tasks.records.observer import SilentObserver
 from tests.tasks.evaluation.conftest import TINY_BASE
@@ -44,6 +44,7 @@ def test_files_hold_what_is_returned(
     first = predictions["test"][0]
     assert (first.prompt, first.reference) == ("What does str.split do?", "It is str.split.")
     assert first.fields == {"kind": "explain"}
+    assert first.prompt_digest == digest_prompt(examples[0].messages, "")
     assert first.num_bytes == len(first.reference)
     timing = json.loads((tmp_path / "timing.json").read_text())
     new_tokens = sum(p.num_new_tokens for rows in predictions.values() for p in rows)

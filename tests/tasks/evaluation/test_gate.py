@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 from configs.schema import GateConfig
 from tasks.evaluation.gate import ArmEvidence, GateResult, decide
 from tasks.evaluation.predictions import Prediction
-from tasks.records.handles import Arm
+from tasks.evaluation.tables import render_checks
+from tasks.records.handles import Arm, Check
 from tests.tasks.evaluation.rows import make_row, make_rows
 
 ALPHA = 0.0152
@@ -144,6 +146,25 @@ def test_five_groups_never_say_better() -> None:
     assert not result.checks[0].passed
 
 
+def test_one_group_bounds_nothing_and_is_stored_as_strict_json() -> None:
+    result = run_gate(
+        {
+            "finetuned": {"test": make_rows([1.0] * 20, group="one")},
+            "baseline": {"test": make_rows([0.0] * 20, group="one")},
+        },
+        primary_metrics=["exact_match", "nll"],
+    )
+    assert result.verdict == "inconclusive"
+    assert "(bounds unbounded, 20 rows in 1 groups)" in result.reasons[0]
+    assert "nll" not in result.smallest_detectable_gain
+    for check in result.checks:
+        assert (check.lower, check.upper, check.width, check.passed) == (None, None, None, False)
+        stored = json.dumps(check.model_dump(mode="json"), allow_nan=False)
+        assert Check.model_validate_json(stored) == check
+        assert Check.model_validate_json(check.model_dump_json()) == check
+    assert "| unbounded |" in render_checks(result.checks)
+
+
 def test_margin_must_be_exceeded() -> None:
     arms: dict[Arm, Splits] = {
         "finetuned": {"test": make_rows([1.0] * 30 + [0.0] * 10)},
@@ -203,16 +224,29 @@ def test_the_champion_must_be_beaten_or_at_least_matched() -> None:
 def test_rows_of_the_champions_training_are_left_out_and_counted() -> None:
     arms = champion_arms([1.0] * 200)  # it knows the answers
     assert run_gate(arms).verdict == "not_better"
-    trained = frozenset(f"id{number}" for number in range(150, 200))
-    result = run_gate(arms, champion_trained_ids=trained)
+    trained = frozenset(f"prompt {number}" for number in range(150, 200))
+    result = run_gate(arms, champion_prompts=trained)
     by_opponent = {check.opponent: check for check in result.checks}
     assert by_opponent["champion"].rows == 150
     assert "50 rows that the champion trained on left out" in by_opponent["champion"].note
     assert by_opponent["baseline"].rows == 200
-    everything = frozenset(f"id{number}" for number in range(200))
-    unusable = run_gate(arms, champion_trained_ids=everything)
+    everything = frozenset(f"prompt {number}" for number in range(200))
+    unusable = run_gate(arms, champion_prompts=everything)
     assert unusable.verdict == "inconclusive"
     assert "trained on every row of test" in unusable.reasons[0]
+
+
+def test_another_answer_to_a_prompt_of_the_champions_training_is_left_out_too() -> None:
+    arms = champion_arms([1.0] * 200)
+    for rows in arms.values():  # the ids differ, the prompt is one
+        rows["test"] = [
+            replace(row, prompt_digest="asked before") if number < 20 else row
+            for number, row in enumerate(rows["test"])
+        ]
+    result = run_gate(arms, champion_prompts=frozenset({"asked before"}))
+    assert {check.opponent: check.rows for check in result.checks} == {
+        "baseline": 200, "champion": 180,
+    }  # fmt: skip
 
 
 def test_a_champion_that_cannot_be_loaded_is_inconclusive() -> None:

@@ -9,6 +9,7 @@ from tasks.evaluation.generation import (
     Sampling,
     build_generation_config,
     cut_answer,
+    find_end_tokens,
     generate_answers,
     plan_rounds,
     unwrap_model,
@@ -72,7 +73,8 @@ def test_the_models_own_generation_defaults_do_not_leak(
     own = tiny_base.generation_config
     leaking = GenerationConfig(
         do_sample=True, temperature=5.0, repetition_penalty=3.0, min_new_tokens=20,
-        suppress_tokens=[5, 6, 7, 8, 9, 10, 11, 12], eos_token_id=99, no_repeat_ngram_size=1,
+        suppress_tokens=[5, 6, 7, 8, 9, 10, 11, 12], no_repeat_ngram_size=1,
+        eos_token_id=own.eos_token_id,
     )  # fmt: skip
     tiny_base.generation_config = leaking
     try:
@@ -130,21 +132,48 @@ def test_sampled_answers_follow_from_the_seed(
     )  # fmt: skip
     assert first == again
     assert first != other
-    assert build_generation_config(renderer, 5, Sampling()).top_k == 0
+    assert build_generation_config(renderer, renderer.end_token_ids, 5, Sampling()).top_k == 0
 
 
 def test_every_end_token_ends_an_answer(renderer: Renderer) -> None:
     words = renderer.tokenizer.encode("one two", add_special_tokens=False)
-    for end in renderer.end_token_ids:
-        answer = cut_answer(renderer, [*words, end, renderer.pad_token_id, words[0]])
+    ends = (*renderer.end_token_ids, 99)
+    for end in ends:
+        answer = cut_answer(renderer, ends, [*words, end, renderer.pad_token_id, words[0]])
         assert answer.ended
         assert answer.token_ids == (*words, end)
         assert answer.text == "one two"
-    config = build_generation_config(renderer, 5)
-    assert config.eos_token_id == list(renderer.end_token_ids)
-    endless = cut_answer(renderer, words)
+    assert build_generation_config(renderer, ends, 5).eos_token_id == list(ends)
+    endless = cut_answer(renderer, ends, words)
     assert not endless.ended
     assert endless.text == "one two"
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_an_end_token_of_the_models_own_ends_an_answer(
+    tiny_base: Any, renderer: Renderer, prompts: list[list[int]], as_list: bool
+) -> None:
+    plain = generate_answers(tiny_base, renderer, prompts[:1], batch_size=1, **SETTINGS)[0]
+    end = plain.token_ids[2]
+    first = plain.token_ids.index(end)
+    assert end not in renderer.end_token_ids
+    own = tiny_base.generation_config
+    tiny_base.generation_config = GenerationConfig(eos_token_id=[end] if as_list else end)
+    try:
+        assert find_end_tokens(tiny_base, renderer) == (*renderer.end_token_ids, end)
+        found = generate_answers(tiny_base, renderer, prompts[:1], batch_size=1, **SETTINGS)[0]
+    finally:
+        tiny_base.generation_config = own
+    assert found.ended
+    assert found.token_ids == plain.token_ids[: first + 1]
+    assert found.text == renderer.decode(list(plain.token_ids[:first]))
+
+
+def test_a_model_may_name_no_end_token(tiny_base: Any, renderer: Renderer) -> None:
+    own = tiny_base.generation_config
+    with use_only(tiny_base, GenerationConfig()):
+        assert find_end_tokens(tiny_base, renderer) == renderer.end_token_ids
+    assert tiny_base.generation_config is own
 
 
 def test_a_prompt_that_does_not_fit_is_refused_not_cut(tiny_base: Any, renderer: Renderer) -> None:

@@ -149,7 +149,7 @@ def test_a_text_that_is_too_long_is_cut_and_counted(run: Format, tmp_path: Path)
 
 def test_overlong_rows_can_be_filtered(run: Format) -> None:
     rows = [*make_rows(60), chat("long", "x " * 300)]
-    result = run({"train/a.jsonl": rows}, overlong="filter")
+    result = run({"train/a.jsonl": rows, **OTHER_TEST}, overlong="filter")
     assert result.rows.filtered == 1
 
 
@@ -229,11 +229,12 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "out with data.overlap: filter\n  - a.jsonl:61: has the prompt of test.jsonl:1 of test"),
     ),
     "overlong": (
-        {"train/a.jsonl": [*make_rows(60), chat("long", "x " * 300)]}, {},
+        {"train/a.jsonl": [*make_rows(60), chat("long", "x " * 300)], **OTHER_TEST}, {},
         "1 rows are too long: nothing is cut unasked; allowed: 200 tokens (training.max_length)",
     ),
     "overlong, cut": (
-        {"train/a.jsonl": [*make_rows(60), chat("long", "x " * 300)]}, {"overlong": "cut"},
+        {"train/a.jsonl": [*make_rows(60), chat("long", "x " * 300)], **OTHER_TEST},
+        {"overlong": "cut"},
         "1 rows are too long: cutting would remove the trained end of a turn",
     ),
     "mixed formats": (

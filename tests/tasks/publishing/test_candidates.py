@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from configs.errors import RequestError
+from configs.errors import RequestError, RunError
 from tasks.publishing.candidates import Candidate, check_candidate, digest_evidence
 
 from .conftest import bind
@@ -21,32 +21,32 @@ def test_a_changed_byte_is_refused(candidate: Candidate, name: str) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
-    with pytest.raises(RequestError, match=rf"changed: .*{name}"):
+    with pytest.raises(RunError, match=rf"changed: .*{name}"):
         check_candidate(candidate)
 
 
 def test_missing_evidence_is_refused(candidate: Candidate) -> None:
     (candidate.evidence["config"]).unlink()
     assert digest_evidence(candidate.evidence)["config"] == "missing"
-    with pytest.raises(RequestError, match="changed: config"):
+    with pytest.raises(RunError, match="changed: config"):
         check_candidate(candidate)
 
 
 def test_evidence_that_the_decision_does_not_name_is_refused(candidate: Candidate) -> None:
     less = dict(candidate.evidence)
     del less["predictions/baseline"]
-    with pytest.raises(RequestError, match="changed: predictions/baseline"):
+    with pytest.raises(RunError, match="changed: predictions/baseline"):
         check_candidate(replace(candidate, evidence=less))
 
 
 def test_a_changed_decision_is_refused(candidate: Candidate) -> None:
     forged = candidate.decision.model_copy(update={"alpha": 0.5})
-    with pytest.raises(RequestError, match="changed: decision"):
+    with pytest.raises(RunError, match="changed: decision"):
         check_candidate(replace(candidate, decision=forged))
 
 
 def test_a_decision_about_another_model_is_refused(candidate: Candidate) -> None:
-    with pytest.raises(RequestError, match="changed: candidate"):
+    with pytest.raises(RunError, match="changed: candidate"):
         check_candidate(bind(candidate, candidate_digest="0" * 64))
     with pytest.raises(RequestError, match="about other, not about tiny-test"):
         check_candidate(bind(candidate, model_name="other"))

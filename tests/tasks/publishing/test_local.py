@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.formatting.examples import digest_prompt, read_examples
 from tasks.publishing import local
 from tasks.publishing.candidates import Candidate
 from tasks.records.home import find_home
@@ -23,6 +24,15 @@ def test_an_artefact_is_the_same_each_time(candidate: Candidate, artefact: Path)
     local.build_artefact(candidate, again)
     assert (again / "digests.json").read_bytes() == (artefact / "digests.json").read_bytes()
     assert local.verify_artefact(again) == ""
+
+
+def test_a_version_knows_the_prompts_that_it_was_trained_on(
+    candidate: Candidate, artefact: Path
+) -> None:
+    examples = read_examples(candidate.formatted.folder / "examples" / "train.jsonl")
+    expected = {digest_prompt(example.messages, example.text) for example in examples}
+    assert expected
+    assert local.read_training_prompts(artefact) == expected
 
 
 def test_a_version_is_found_when_it_is_complete(candidate: Candidate, artefact: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import RequestError
-from tasks.publishing import local, publish
+from configs.errors import RequestError, RunError
+from tasks.publishing import local, publish, registry
 from tasks.publishing.candidates import Candidate
 from tasks.publishing.model_versions import find_aliases
 from tasks.publishing.publish import publish_candidate
@@ -72,11 +72,16 @@ def test_a_successor_becomes_champion(
     lineage = local.read_lineage(publication.folder)
     assert lineage is not None
     assert lineage.replaces == "1"
+    # Version 1 was the champion once: its candidate is still known, whatever became of its folder.
+    shutil.rmtree(local.find_version_path(NAME, "1"))
+    first = registry.find_published(NAME, make_candidate(workshop, home, seed=1).trained.digest)
+    assert first is not None
+    assert (first.version, first.reused) == ("1", True)
     assert local.verify_artefact(local.find_version_path(NAME, "1")) == ""
     # A decision that was made when version 1 was the champion comes too late now.
     late = bind(successor, look=2)
     late = replace(late, trained=late.trained.model_copy(update={"digest": "0" * 64}))
-    with pytest.raises(RequestError, match="candidate"):
+    with pytest.raises(RunError, match="candidate"):
         publish_candidate(late, open_run("hone", late.run), SETTINGS)
 
 

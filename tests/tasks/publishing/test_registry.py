@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import RequestError
 from tasks.publishing import local
-from tasks.publishing.registry import find_champion, find_version_folder
+from tasks.publishing.registry import find_champion, find_published, find_version_folder
 from tasks.tracking.store import open_client
 
 from .conftest import NAME, Workshop, enter_home
@@ -90,3 +90,49 @@ def test_versions_are_found_by_uri(published_home: Path, uri: str) -> None:
 def test_unknown_versions_are_named(published_home: Path, uri: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         find_version_folder(uri)
+
+
+@pytest.mark.parametrize("damage", ["publication", "cut publication", "folder", "digests", "model"])
+def test_a_published_candidate_is_found_whatever_became_of_its_folder(
+    own_home: Path, damage: str
+) -> None:
+    champion = find_champion(NAME)
+    assert champion is not None
+    folder = local.find_version_path(NAME, "1")
+    before = local.read_publication(folder)
+    assert before is not None
+    if damage == "publication":
+        (folder / "publication.json").unlink()
+    elif damage == "cut publication":
+        (folder / "publication.json").write_text("{")
+    elif damage == "folder":
+        shutil.rmtree(folder)
+    elif damage == "digests":
+        (folder / "digests.json").write_text("[1")
+    else:
+        (folder / "adapter_model.safetensors").write_bytes(b"")
+    assert local.find_version(NAME, champion.digest) is None
+    found = find_published(NAME, champion.digest)
+    assert found == before.model_copy(update={"reused": True})
+    assert local.find_version(NAME, champion.digest) == found
+    assert find_published(NAME, "0" * 64) is None
+    assert find_published("other", champion.digest) is None
+
+
+def test_a_version_that_was_never_promoted_is_not_published(own_home: Path) -> None:
+    champion = find_champion(NAME)
+    assert champion is not None
+    client = open_client()
+    client.delete_registered_model_alias(NAME, "champion")
+    assert find_published(NAME, champion.digest) is not None  # it was the champion once
+    client.delete_model_version_tag(NAME, "1", "hone.promoted")
+    assert find_published(NAME, champion.digest) is None
+
+
+def test_a_version_that_is_not_from_hone_is_a_clear_error(own_home: Path) -> None:
+    client = open_client()
+    client.delete_model_version_tag(NAME, "1", "hone.model_id")
+    shutil.rmtree(local.find_version_path(NAME, "1"))
+    champion = find_champion(NAME)
+    assert champion is not None
+    assert "no tag hone.model_id" in champion.problem

@@ -3,13 +3,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from configs.errors import RunError
 from tasks.records.observer import Observer
 from tasks.records.writing import read_jsonl
-from tasks.tracking.observer import LiveMetrics
+from tasks.tracking.observer import LiveMetrics, send_unsent
 from tasks.tracking.runs import TrackedRun, open_run
 
 
@@ -102,6 +104,23 @@ def test_what_was_never_sent_is_sent_by_the_resumed_run(run: TrackedRun, home: P
     with LiveMetrics(lambda: run, spool) as resumed:
         resumed.report_metrics({"loss": 1.0}, step=2)
     assert read_history(run, "loss") == [(1, 2.0), (2, 1.0)]
+    assert not spool.exists()
+
+
+def test_what_was_never_sent_can_be_sent_without_training(run: TrackedRun, home: Path) -> None:
+    def refuse() -> TrackedRun:
+        raise ConnectionError("away")
+
+    spool = home / "unsent.jsonl"
+    assert send_unsent(run, spool) == 0
+    with LiveMetrics(refuse, spool, interval_seconds=0.01) as observer:
+        observer.report_metrics({"loss": 2.0}, step=1)
+    missing = replace(run, run_id="0" * 32)
+    with pytest.raises(RunError, match="not found"):
+        send_unsent(missing, spool)
+    assert spool.is_file()
+    assert send_unsent(run, spool) == 1
+    assert read_history(run, "loss") == [(1, 2.0)]
     assert not spool.exists()
 
 

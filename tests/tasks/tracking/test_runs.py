@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import RequestError
+from configs.errors import RequestError, RunError
 from tasks.tracking import runs
 from tasks.tracking.runs import TrackedRun, flatten_config, open_run
 
@@ -93,3 +93,15 @@ def test_empty_sections_stay_visible() -> None:
         "data.roles": "{}",
         "data.format": "None",
     }
+
+
+def test_a_server_that_is_away_is_named_without_its_password(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:pa55@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(
+        RunError, match=r"MLflow's tracking failed: .*see whether it is up"
+    ) as found:
+        open_run("hone", "20260101T000000-abcd")
+    assert "pa55" not in str(found.value)

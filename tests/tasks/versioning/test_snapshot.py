@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from configs.errors import RequestError
 from configs.schema import DataConfig, ModelConfig
 from tasks.formatting.readers import is_readable
 from tasks.version import pin_inputs
+from tasks.versioning import base_models
 from tasks.versioning.base_models import pin_base
 from tasks.versioning.snapshot import Snapshot, take_snapshot
 
@@ -81,6 +83,18 @@ def test_wrong_sources_are_refused(source: Path, tmp_path: Path, change: Any, wo
         take(source, tmp_path / "blobs")
 
 
+def test_an_empty_evaluation_set_is_refused(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "golden.csv").touch()
+    with pytest.raises(RequestError, match=r"eval_sources\.golden=.*golden\.csv is empty"):
+        take(source, tmp_path / "blobs", eval_sources={"golden": str(tmp_path / "golden.csv")})
+
+
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "", ".hidden", "golden\n", "train"])
+def test_names_of_evaluation_sets_that_are_no_folder_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="names a set"):
+        DataConfig(eval_sources={name: "golden.csv"})
+
+
 def test_scheme_that_is_not_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="scheme"):
         take_snapshot(
@@ -143,3 +157,24 @@ def test_store_works_where_links_fail(
 
     monkeypatch.setattr(os, "link", refuse)
     assert (pin_inputs(DataConfig(source=str(source)), ModelConfig()).folder / "train").is_dir()
+
+
+def test_a_hub_model_is_pinned_by_its_commit_without_reading_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "models--someone--tiny"
+    shutil.copytree(TINY, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.delattr(base_models, "digest_files")
+    pinned = pin_base("someone/tiny", None)
+    assert (pinned.name, pinned.revision) == ("someone/tiny", commit)
+    assert Path(pinned.location) == cached / "snapshots" / commit
+    (cached / "snapshots" / commit / "model.safetensors").unlink()
+    with pytest.raises(RequestError, match="holds no model"):
+        pin_base("someone/tiny", None)
