@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import RequestError
-from flows.logs import choose_logging
+from flows.logs import choose_logging, show_logs
 from flows.terminal import print_json, print_text
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def answer_prompts(
     choose_logging()
     from tasks.generate import Speaker
 
+    show_logs()
     speaker = Speaker(model)
     if not prompts:
         return talk(speaker, settings)
