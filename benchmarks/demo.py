@@ -58,6 +58,8 @@ def sum_work_seconds(home: Path, result: dict[str, Any]) -> float:
     run = home / result["run_dir"]
     seconds = 0.0
     for arm in sorted((run / "predictions").iterdir()):
+        if f"evaluate-{arm.name}" in result["reused"]:
+            continue
         timing = read_json(arm.resolve().parent / "timing.json")
         seconds += timing["nll_seconds"] + timing["generation_seconds"]
     handles = read_json(run / "manifest.json")["handles"]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.schema import RunConfig
 from flows.embedded_server import start_server, wait_until_healthy
 from flows.environment import prepare_environment
 from flows.logs import choose_logging, show_logs
+from tasks.records.digests import digest_value
+from tasks.records.home import find_home
+from tasks.records.writing import write_text
+
+LIGHT_STAGES = ("version", "format")  # they need no model
 
 if TYPE_CHECKING:
     from flows.results import RunResult, Stage
@@ -29,7 +35,9 @@ def run_in_process(config: RunConfig, until: Stage | None = None) -> RunResult:
     """
     prepare_environment()
     choose_logging()
-    if start_server():  # a new HONE_HOME: nothing is cached, so all stages will run
+    start_server()
+    finished = find_marker(config, until)
+    if not finished.is_file() and until not in LIGHT_STAGES:
         import_libraries()
     from flows.finetune import finetune
     from tasks.tracking.store import start_preparation
@@ -37,7 +45,19 @@ def run_in_process(config: RunConfig, until: Stage | None = None) -> RunResult:
     show_logs()
     wait_until_healthy()
     start_preparation()  # MLflow's database, while the first stages run
-    return finetune(config, until=until)
+    result = finetune(config, until=until)
+    write_text(finished, "")
+    return result
+
+
+def find_marker(config: RunConfig, until: Stage | None) -> Path:
+    """Return the file that says that a run of this request has ended here before.
+
+    It decides about imports alone: where it is missing, stages will compute, and what they need is
+    imported while the Prefect server starts; where it is there, all may come from the cache.
+    """
+    request = digest_value([config.model_dump(mode="json"), until])
+    return find_home() / "cache" / "requests" / request[:32]
 
 
 def import_libraries() -> None:
