@@ -7,10 +7,14 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test check docs format clean
+.PHONY: help install demo test check docs format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: ## Install hone; EXTRAS=qlora adds what QLoRA needs
+	@PYTHON="$(PYTHON)" sh deployments/install.sh $(VENV) '.$(if $(EXTRAS),[$(EXTRAS)])'
+	@touch $(VENV)/.installed
 
 demo: $(VENV)/.installed ## Fine-tune the tiny model on the example data and publish it if it is better
 	@$(BIN)/hone run tiny

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import signal
 import sys
@@ -181,6 +182,7 @@ def main() -> NoReturn:
         code = CANCELLED
     except Exception as err:  # noqa: BLE001 - whatever it is, one clear error and the code
         code = _show_error(_explain_failure(err))
+    gc.freeze()  # else the interpreter looks through all of torch once more before it ends
     sys.exit(code)
 
 

@@ -20,6 +20,7 @@ from urllib.request import urlopen
 
 from configs.errors import RunError
 from tasks.records.home import find_home, find_project
+from tasks.records.imports import pause_collection
 from tasks.records.locks import hold_lock
 from tasks.tracking.store import hide_password
 
@@ -75,6 +76,8 @@ def start_server() -> bool:
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # It is of this very installation.
+        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
     }
     is_first = _lock_first_start(home)
     server = _start_process(home, port)
@@ -172,10 +175,12 @@ def serve(port: int) -> None:
     """Serve the API on a loopback port until this process, or the one that started it, ends."""
     if sys.platform == "linux":  # elsewhere the parent's exit handler ends this process
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    import uvicorn
+    with pause_collection():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
     uvicorn.run(
-        "prefect.server.api.server:create_app",
+        create_app,
         factory=True,
         host="127.0.0.1",
         port=port,

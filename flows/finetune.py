@@ -18,12 +18,13 @@ from tasks.format import format_rows
 from tasks.publish import find_earlier, publish
 from tasks.publishing.acceptance_process import FreshProcess, start_process
 from tasks.publishing.registry import ChampionMoved, find_champion
+from tasks.records.extras import check_extras
 from tasks.records.handles import DataVersion, FormattedData, TrainedModel
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, check_home, create_run_folder
 from tasks.report import end_badly, report
-from tasks.resolve import refer_to_base
-from tasks.train import train
+from tasks.resolve import refer_to_base, release_models
+from tasks.train import is_trained, train
 from tasks.version import version
 
 MAX_DECISIONS = 3  # how often another publisher may move the champion while this run decides
@@ -51,6 +52,7 @@ def finetune(
     prepare_environment()
     check_home()
     config = apply_overrides(config, overrides or {})
+    check_extras(config)
     results = StageResults()
 
     data = results.note("version", version(config.data, config.model))
@@ -67,6 +69,8 @@ def finetune(
     except BaseException as err:
         end_badly(run, config, err)
         raise
+    finally:
+        release_models()
     return summarize_run(results, run)
 
 
@@ -81,16 +85,17 @@ def make_candidate(
     """Measure the base model, train on it, measure the outcome, and go on to the decision."""
     base = refer_to_base(data.base, config.model.dtype)
     results.note("evaluate-baseline", evaluate("baseline", base, formatted, config))
-    trained = results.note("train", train(data, formatted, config, run))
-    if until == "train":
-        return
-    earlier = find_earlier(config.publish.name, trained.digest)
-    if earlier is None:
-        # A new candidate will need the acceptance test's process, which imports for seconds:
-        # it does so while the candidate is evaluated and decided upon.
-        with nullcontext() if trained.reused else start_process() as fresh:
+    # A new candidate will need the acceptance test's process, which imports for seconds: it does so
+    # while the candidate is trained.
+    is_new = until in {None, "publish"} and not is_trained(data, formatted, config)
+    with start_process() if is_new else nullcontext() as fresh:
+        trained = results.note("train", train(data, formatted, config, run))
+        if until == "train":
+            return
+        earlier = find_earlier(config.publish.name, trained.digest)
+        if earlier is None:
             decide_and_publish(config, run, data, formatted, trained, results, until, fresh)
-        return
+            return
     finetuned = evaluate("finetuned", trained.reference, formatted, config)
     results.note("evaluate-finetuned", finetuned)
     if until != "evaluate":

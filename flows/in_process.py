@@ -12,8 +12,10 @@ from flows.environment import prepare_environment
 from flows.logs import choose_logging, show_logs
 from tasks.records.digests import digest_value
 from tasks.records.home import find_home
+from tasks.records.imports import pause_collection
 from tasks.records.writing import write_text
 
+HEAVY = ("torch", "transformers.trainer", "datasets", "peft", "mlflow", "rouge_score.rouge_scorer")
 LIGHT_STAGES = ("version", "format")  # they need no model
 
 if TYPE_CHECKING:
@@ -37,10 +39,11 @@ def run_in_process(config: RunConfig, until: Stage | None = None) -> RunResult:
     choose_logging()
     start_server()
     finished = find_marker(config, until)
-    if not finished.is_file() and until not in LIGHT_STAGES:
-        import_libraries()
-    from flows.finetune import finetune
-    from tasks.tracking.store import start_preparation
+    with pause_collection():
+        if not finished.is_file() and until not in LIGHT_STAGES:
+            import_libraries()
+        from flows.finetune import finetune
+        from tasks.tracking.store import start_preparation
 
     show_logs()
     wait_until_healthy()
@@ -65,5 +68,5 @@ def import_libraries() -> None:
 
     Not in a thread: imports change the filters of warnings, for all threads.
     """
-    for name in ("torch", "transformers", "datasets", "peft"):
+    for name in HEAVY:
         importlib.import_module(name)

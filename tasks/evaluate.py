@@ -16,13 +16,13 @@ from tasks.records.entries import reuse_or_build
 from tasks.records.handles import Arm, Evaluation, FormattedData, ModelReference
 from tasks.records.home import find_home, resolve_in_home
 from tasks.records.observer import Observer
-from tasks.resolve import find_settings, load_model, release_memory
+from tasks.resolve import find_settings, open_model, release_memory
 from tasks.training.devices import detect_device
 
 LOG = logging.getLogger("hone")
 NOT_EVALUATED = {"train", "validation"}
-LOADING = ("tasks.training.models", "tasks.training.adapters")
-LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "rouge-score", "nltk")
+LOADING = ("tasks.training.models", "tasks.training.adapters", "tasks.training.shared_base")
+LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "nltk")
 
 
 @task(name="evaluate", task_run_name="evaluate-{arm}", cache_policy=NO_CACHE)
@@ -52,8 +52,9 @@ def evaluate_splits(
     """Do what `evaluate` does on the named splits, without Prefect."""
     settings = find_settings(model, config.model)
     quantization = [settings.bnb_4bit_quant_type, settings.use_bnb_nested_quant]
+    is_quantized = model.method == "qlora"
     key = {
-        "quantization": quantization if model.method == "qlora" else None,
+        "quantization": quantization if is_quantized else None,
         "model": model.model_dump(
             mode="json", exclude={"path": True, "base": {"location", "name"}}
         ),
@@ -62,7 +63,7 @@ def evaluate_splits(
         "settings": config.evaluation.model_dump(mode="json"),
         "device": detect_device().kind,
         "code": digest_code("tasks.evaluation", "tasks.formatting", *LOADING),
-        "versions": find_versions(*LIBRARIES),
+        "versions": find_versions(*LIBRARIES, *(["bitsandbytes"] if is_quantized else [])),
     }
     handle = reuse_or_build(
         "evaluate",
@@ -92,15 +93,17 @@ def _build(
 
     tokenizer = resolve_in_home(model.path) if model.path else formatted.folder / "tokenizer"
     renderer = load_renderer(tokenizer, None, formatted.kind)
-    metrics = evaluate_model(
-        load_model(model, settings),
-        renderer,
-        {s: read_examples(formatted.folder / "examples" / f"{s}.jsonl") for s in splits},
-        entry,
-        evaluation=config.evaluation,
-        kind=formatted.kind,
-        observer=observer,
-    )
+    examples = {s: read_examples(formatted.folder / "examples" / f"{s}.jsonl") for s in splits}
+    with open_model(model, settings) as net:
+        metrics = evaluate_model(
+            net,
+            renderer,
+            examples,
+            entry,
+            evaluation=config.evaluation,
+            kind=formatted.kind,
+            observer=observer,
+        )
     release_memory()
     return Evaluation(
         path=entry.relative_to(find_home()).as_posix(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from tasks.records.observer import SilentObserver
@@ -29,7 +30,8 @@ class Speaker:
         resolved: ResolvedModel = resolve_model(model)
         self._renderer = load_renderer(resolved.tokenizer_folder, None, resolved.kind)
         self._kind = resolved.kind
-        self._model: Any = resolved.load()
+        self._opened = ExitStack()
+        self._model: Any = self._opened.enter_context(resolved.open())
 
     def answer(
         self,

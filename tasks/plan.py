@@ -10,6 +10,7 @@ from typing import Any
 from configs.schema import RunConfig
 from tasks.format import check_gate, format_version
 from tasks.formatting.examples import digest_questions, read_examples
+from tasks.records.extras import check_extras
 from tasks.records.handles import DataVersion, FormattedData, Record, RowCounts, SplitRecord
 from tasks.records.observer import SilentObserver
 from tasks.records.writing import read_json
@@ -59,6 +60,7 @@ def plan_run(config: RunConfig) -> Plan:
     Raises:
         RequestError: The run would be refused for its data, base model or configuration.
     """
+    check_extras(config)
     data = pin_inputs(config.data, config.model)
     formatted = format_version(data, config, SilentObserver())
     check_gate(formatted, config)

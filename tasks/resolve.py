@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +43,9 @@ class ResolvedModel:
         path, base = self.reference.path, self.reference.base
         return resolve_in_home(path) if path else locate_base(base)
 
-    def load(self) -> Any:
-        """Load it in eval mode on this machine's device."""
-        return load_model(self.reference, self.settings)
+    def open(self) -> AbstractContextManager[Any]:
+        """Give it in eval mode on this machine's device."""
+        return open_model(self.reference, self.settings)
 
 
 def resolve_model(name: str) -> ResolvedModel:
@@ -83,40 +86,56 @@ def refer_to_base(base: PinnedModel, dtype: str = "auto") -> ModelReference:
     )
 
 
-def load_model(reference: ModelReference, model: ModelConfig | None = None) -> Any:
-    """Load a model in eval mode on this machine's device.
+@contextmanager
+def open_model(reference: ModelReference, model: ModelConfig | None = None) -> Iterator[Any]:
+    """Give a model in eval mode on this machine's device.
+
+    Models that are opened one after the other on the same base share its weights in memory.
 
     Args:
         reference: Which weights.
         model: How to quantise; only read with `qlora`.
     """
-    from tasks.training.models import load_base, load_trained
+    from tasks.training.shared_base import borrow_base, borrow_trained
 
-    device = detect_device().kind
     base = locate_base(reference.base)
+    revision = reference.base.revision
+    device = detect_device().kind
     if reference.method == "base" or reference.path is None:
-        return load_base(base, dtype=reference.dtype, device=device)
-    return load_trained(
+        with borrow_base(base, dtype=reference.dtype, device=device, revision=revision) as opened:
+            yield opened
+        return
+    with borrow_trained(
         resolve_in_home(reference.path),
         base,
         method=reference.method,
         dtype=reference.dtype,
         device=device,
         model=model,
-    )
+        revision=revision,
+    ) as opened:
+        yield opened
 
 
 def release_memory() -> None:
     """Give the device's memory back when a stage is done with its model.
 
     A trainer and its model refer to each other: without a collection they stay, and the next
-    stage's copy does not fit beside them.
+    stage's copy does not fit beside them. Base weights that the next stage shares are kept.
     """
     import torch
 
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def release_models() -> None:
+    """Give up the base weights that stages share, when no stage will ask for them any more."""
+    shared = sys.modules.get("tasks.training.shared_base")
+    if shared:  # else everything came from the cache, and torch was not even imported
+        shared.release_base()
+        release_memory()
 
 
 def _find_folder(name: str) -> Path:

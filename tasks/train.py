@@ -15,7 +15,7 @@ from configs.schema import RunConfig
 from tasks.observe import TaskObserver
 from tasks.plan import announce_gate
 from tasks.records.digests import digest_code, digest_folder, find_versions
-from tasks.records.entries import find_entry, reuse_or_build
+from tasks.records.entries import MANIFEST, find_entry, reuse_or_build
 from tasks.records.handles import DataVersion, FormattedData, TrainedModel
 from tasks.records.home import find_home
 from tasks.records.runs import RunFolder, link_results
@@ -58,12 +58,19 @@ def train(
     return handle
 
 
+def is_trained(data: DataVersion, formatted: FormattedData, config: RunConfig) -> bool:
+    """Return whether `train` would find its result in the cache."""
+    return (find_entry("train", describe_training(data, formatted, config)) / MANIFEST).is_file()
+
+
 def describe_training(
     data: DataVersion, formatted: FormattedData, config: RunConfig
 ) -> dict[str, Any]:
     """Return what determines a training: never a path, always the content behind it."""
     device = detect_device()
     elsewhere = {"model_name_or_path", "model_revision", "chat_template"}  # in base and template
+    libraries = ["torch", "transformers", "peft", "accelerate"]
+    libraries += ["bitsandbytes"] if config.model.method == "qlora" else []
     return {
         "data": formatted.digest,
         "template": formatted.template_digest,
@@ -73,7 +80,7 @@ def describe_training(
         "dtype": resolve_dtype(config.model.dtype, device),
         "device": device.kind,
         "code": digest_code("tasks.training", "tasks.formatting.packing"),
-        "versions": find_versions("torch", "transformers", "peft", "accelerate", "bitsandbytes"),
+        "versions": find_versions(*libraries),
     }
 
 

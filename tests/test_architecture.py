@@ -40,7 +40,8 @@ MAY_IMPORT = {
 PUBLIC = {
     "tasks.formatting": {"examples", "rendering", "build", "packing", "readers"},
     "tasks.training": {
-        "devices", "models", "train", "attention", "collator", "loss", "memory", "plan",
+        "devices", "models", "shared_base", "train", "attention", "collator", "loss", "memory",
+        "plan",
     },
     "tasks.evaluation": {
         "evaluate", "generation", "metrics", "significance", "gate", "looks", "report", "plots",

@@ -147,21 +147,23 @@ def _record_logits(candidate: Candidate, probes: Sequence[Probe], out: Path) -> 
     from configs.schema import ModelConfig
     from tasks.formatting.rendering import load_renderer
     from tasks.training.devices import detect_device
-    from tasks.training.models import load_trained
+    from tasks.training.shared_base import borrow_trained, release_base
 
     trained = candidate.trained
-    model = load_trained(
+    renderer = load_renderer(trained.model_folder, None, candidate.formatted.kind)
+    prompts = [probe.render(renderer) for probe in probes]
+    with borrow_trained(
         trained.model_folder,
         resolve_in_project(trained.base.location),
         method=trained.method,
         dtype=trained.dtype,
         device=detect_device().kind,
         model=ModelConfig.model_validate(dict(candidate.config["model"])),
-    )
-    renderer = load_renderer(trained.model_folder, None, candidate.formatted.kind)
-    prompts = [probe.render(renderer) for probe in probes]
-    save_file({LOGITS: measure_logits(model, prompts)}, out)
+        revision=trained.base.revision,
+    ) as model:
+        save_file({LOGITS: measure_logits(model, prompts)}, out)
     del model  # the fresh process needs the device's memory for its own copy
+    release_base()
     gc.collect()
     _empty_device_cache()
 

@@ -93,6 +93,19 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     return adapted.eval()
 
 
+def detach_adapter(adapted: PeftModel) -> PreTrainedModel:
+    """Take an adapter off its base model, which then has its own weights again.
+
+    peft's `unload` leaves the trained copy of a module that was trained in full in its place.
+    """
+    base = adapted.get_base_model()
+    for name, module in list(base.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            base.set_submodule(name, module.original_module)
+    adapted.unload()
+    return base
+
+
 def read_adapter_weights(model: PeftModel, folder: Path) -> None:
     """Replace an adapter's weights by those of a folder, all of them and no others.
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
-from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from configs.errors import RequestError
@@ -64,6 +63,8 @@ def attend_packed(
     assert not unsupported, f"{VARLEN} does not compute {unsupported}"
     window = sliding_window if sliding_window and sliding_window < max_length_q else None
     if dropout == 0 and _can_use_flash(query_BHTD, value_BGTD):
+        from torch.nn.attention.varlen import varlen_attn  # takes a while, and CPUs never need it
+
         output_THD = varlen_attn(
             *(
                 x.squeeze(0).transpose(0, 1).to(value_BGTD.dtype)  # rotary may leave float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.save_total_limit = save_total_limit
         self.guard = FiniteGuard(plan, split)
         self.meter = Meter()
+        self.validation_seconds = 0.0
 
     def get_train_dataloader(self) -> Any:
         """Return the planned rows, one a micro-batch, in order."""
@@ -143,6 +145,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
             RunError: It is not finite.
         """
         assert self.validation is not None
+        begin = time.perf_counter()
         self.model.eval()
         with torch.no_grad(), self.autocast():
             rows = (self.validation[i] for i in range(len(self.validation)))
@@ -159,6 +162,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]
         self.log(dict(metrics))
         with self.autocast():  # a callback that generates computes like the validation
             self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.validation_seconds += time.perf_counter() - begin
         self.meter.pause()
         return metrics
 

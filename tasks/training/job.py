@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from tasks.formatting.rendering import Renderer, load_renderer
 from tasks.records.digests import digest_value
 from tasks.records.handles import Kind
 from tasks.records.observer import Observer
-from tasks.training.adapters import attach_adapter
+from tasks.training.adapters import attach_adapter, detach_adapter
 from tasks.training.devices import Device
-from tasks.training.models import count_parameters, load_base
+from tasks.training.models import count_parameters
 from tasks.training.plan import TrainingPlan, plan_training
+from tasks.training.shared_base import borrow_base
 from tasks.training.tokens import TokenSplit, check_split, open_split
 
 LOG = logging.getLogger("hone")
@@ -107,21 +110,23 @@ def load_formatted_renderer(formatted: Path) -> Renderer:
     return load_renderer(formatted / "tokenizer", None, kind)
 
 
-def load_model(job: TrainingJob) -> Any:
-    """Load the base model and put the adapter on it, or leave all of its weights to be trained."""
+@contextmanager
+def open_model(job: TrainingJob) -> Iterator[Any]:
+    """Give the base model with a new adapter on it, or with all of its weights to be trained."""
     method = job.config.method
-    is_local = Path(job.base_location).is_dir()
-    base = load_base(
+    with borrow_base(
         job.base_location,
         # Updates of less than 1/256 of a weight vanish in bfloat16: what is trained is float32.
         dtype="float32" if method == "full" else job.dtype,
+        device=job.device.kind,
         method=method,
         model=job.config,
-        device=job.device.kind,
-        revision=None if is_local else job.base_revision,
-    )
-    net = base if method == "full" else attach_adapter(base, job.config)
-    total, trainable = count_parameters(net)
-    share = 100 * trainable / total
-    LOG.info("training %d of %d parameters (%.2f %%) by %s", trainable, total, share, method)
-    return net
+        revision=job.base_revision,
+    ) as base:
+        net = base if method == "full" else attach_adapter(base, job.config)
+        total, trainable = count_parameters(net)
+        share = 100 * trainable / total
+        LOG.info("training %d of %d parameters (%.2f %%) by %s", trainable, total, share, method)
+        yield net
+        if method != "full":
+            detach_adapter(net)

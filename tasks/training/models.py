@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from configs.errors import RequestError, RunError
 from configs.schema import ModelConfig
+from tasks.records.extras import require_package
 from tasks.training.adapters import ADAPTER_CONFIG, load_adapter
 
 LOG = logging.getLogger("hone")
@@ -98,16 +99,25 @@ def load_trained(
         RequestError: The folder holds another kind of model than `method` says, or the adapter
             does not fit the base.
     """
-    has_adapter = (folder / ADAPTER_CONFIG).is_file()
-    if has_adapter == (method == "full"):
-        kind = "an adapter" if has_adapter else "no adapter"
-        raise RequestError(where=str(folder), message=f"holds {kind}, but model.method is {method}")
+    check_method(folder, method)
     if method == "full":
         return load_base(folder, dtype=dtype, device=device)
     base = load_base(
         base_location, dtype=dtype, method=method, model=model, device=device, revision=revision
     )
     return load_adapter(base, folder)
+
+
+def check_method(folder: Path, method: str) -> None:
+    """Refuse a folder that holds another kind of model than the method makes.
+
+    Raises:
+        RequestError: It holds an adapter and should hold all weights, or the other way round.
+    """
+    has_adapter = (folder / ADAPTER_CONFIG).is_file()
+    if has_adapter == (method == "full"):
+        kind = "an adapter" if has_adapter else "no adapter"
+        raise RequestError(where=str(folder), message=f"holds {kind}, but model.method is {method}")
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
@@ -180,6 +190,7 @@ def _explain_load_error(location: Path | str, err: OSError) -> RequestError | Ru
 def _build_quantization(model: ModelConfig, dtype: str) -> Any:
     from transformers import BitsAndBytesConfig
 
+    require_package("bitsandbytes", where="model.method", needed_for="qlora")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=model.bnb_4bit_quant_type,

@@ -31,7 +31,7 @@ from tasks.training.guards import check_packing
 from tasks.training.job import (
     TrainingJob,
     load_formatted_renderer,
-    load_model,
+    open_model,
     open_splits,
 )
 from tasks.training.models import DTYPES, count_parameters
@@ -109,9 +109,15 @@ def train_model(
         observer=observer or SilentObserver(),
     )
     set_seed(training.seed)
-    net = load_model(job)
-    set_greedy_generation(net, load_formatted_renderer(formatted))
-    weights = choose_weights(net, name=model.model_name_or_path, revision=base_revision)
+    with open_model(job) as net:
+        return _train(job, net)
+
+
+def _train(job: TrainingJob, net: Any) -> TrainingResult:
+    """Train a model and write it as it was at its best."""
+    model = job.config
+    set_greedy_generation(net, load_formatted_renderer(job.formatted))
+    weights = choose_weights(net, name=model.model_name_or_path, revision=job.base_revision)
     trainer = build_trainer(job, net, weights)
     last = _run(job, trainer)
     _load_best(job, weights, last)
@@ -119,7 +125,7 @@ def train_model(
         net.to(DTYPES[job.dtype])
     else:
         cast_whole_modules(net, DTYPES[job.dtype])
-    num_bytes = write_model(net, weights, formatted / "tokenizer", out / "model")
+    num_bytes = write_model(net, weights, job.formatted / "tokenizer", job.out / "model")
     return _record_result(job, trainer, last, num_bytes)
 
 
@@ -187,6 +193,7 @@ def _record_result(
             metrics["perplexity"] = compute_perplexity(record["eval_loss"])
     if trainer.meter.seconds:
         metrics["tokens_per_second"] = trainer.meter.tokens / trainer.meter.seconds
+        metrics["validation_seconds"] = trainer.validation_seconds
     total, trainable = count_parameters(trainer.model)
     LOG.info("best step %d of %d; %.2f MB of weights", last.best_step, last.step, num_bytes / 1e6)
     return TrainingResult(
