@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -139,14 +140,16 @@ def log_params(run: TrackedRun, config: Mapping[str, Any]) -> None:
     """
     from mlflow.entities import Param
 
-    known = run.client.get_run(run.run_id).data.params
+    with _explain():
+        known = run.client.get_run(run.run_id).data.params
     flat = {key: _fit_param(key, value) for key, value in flatten_config(config).items()}
     changed = sorted(key for key in flat if key in known and known[key] != flat[key])
     if changed:
         LOG.warning("MLflow keeps the first values of %s: the config was changed", changed)
     params = [Param(key, value) for key, value in flat.items() if key not in known]
-    for batch in _split_batches(params, MAX_PARAMS_PER_BATCH):
-        run.client.log_batch(run.run_id, params=batch)
+    with _explain():
+        for batch in _split_batches(params, MAX_PARAMS_PER_BATCH):
+            run.client.log_batch(run.run_id, params=batch)
 
 
 def _fit_param(key: str, value: str) -> str:
@@ -160,7 +163,8 @@ def set_tags(run: TrackedRun, tags: Mapping[str, str]) -> None:
     """Set tags, such as the data commit and the code revision."""
     from mlflow.entities import RunTag
 
-    run.client.log_batch(run.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    with _explain():
+        run.client.log_batch(run.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def tag_lineage(run: TrackedRun, *, data_commit: str, code_revision: str) -> None:
@@ -196,7 +200,8 @@ def log_dataset(run: TrackedRun, *, name: str, source: str, digest: str, context
         source=json.dumps({"uri": source, "digest": digest}),
     )
     tag = InputTag("mlflow.data.context", context)
-    run.client.log_inputs(run.run_id, [DatasetInput(dataset, [tag])])
+    with _explain():
+        run.client.log_inputs(run.run_id, [DatasetInput(dataset, [tag])])
 
 
 def log_metrics(run: TrackedRun, metrics: Mapping[str, float], step: int = 0) -> None:
@@ -222,19 +227,25 @@ def log_artifacts(run: TrackedRun, paths: Sequence[Path], folder: str | None = N
         paths: Files, or folders whose content is uploaded under their own name.
         folder: Where to, among the run's artifacts; by default at their top.
     """
-    for path in paths:
-        if path.is_dir():
-            target = path.name if folder is None else f"{folder}/{path.name}"
-            run.client.log_artifacts(run.run_id, str(path), target)
-        else:
-            run.client.log_artifact(run.run_id, str(path), folder)
+    with _explain():
+        for path in paths:
+            if path.is_dir():
+                target = path.name if folder is None else f"{folder}/{path.name}"
+                run.client.log_artifacts(run.run_id, str(path), target)
+            else:
+                run.client.log_artifact(run.run_id, str(path), folder)
 
 
 def finish_run(
     run: TrackedRun, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
 ) -> None:
     """Say how the run ended."""
-    run.client.set_terminated(run.run_id, status)
+    with _explain():
+        run.client.set_terminated(run.run_id, status)
+
+
+def _explain() -> AbstractContextManager[None]:
+    return explain_failures("MLflow", find_tracking_uri())
 
 
 def _split_batches(items: Sequence[ItemT], size: int) -> Iterator[list[ItemT]]:

@@ -35,6 +35,11 @@ def test_a_run_that_was_cancelled_and_killed_goes_on_and_publishes_once(
     killed = stop_when(process, warm_home, lambda: has_checkpoint(40), signal.SIGKILL)
     assert killed.code == -signal.SIGKILL
 
+    process = start_hone(warm_home, *command, PREFECT_API_URL=server)
+    ended = stop_when(process, warm_home, lambda: has_checkpoint(60), signal.SIGTERM)
+    assert ended.code == 128 + signal.SIGTERM
+    assert "Traceback" not in ended.stderr
+
     last = run_hone(warm_home, *command, PREFECT_API_URL=server)
     assert last.code == 0, last.stderr
     assert "steps 1 to 100" not in last.stderr
