@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo test check docs format clean
+.PHONY: help install demo lakefs test check docs format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ install: ## Install hone; EXTRAS=qlora adds what QLoRA needs
 
 demo: $(VENV)/.installed ## Fine-tune the tiny model on the example data and publish it if it is better
 	@$(BIN)/hone run tiny
+
+lakefs: $(VENV)/.installed ## Serve lakeFS on this machine with the example data (PORT=8000)
+	@$(BIN)/python -m deployments.lakefs $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.installed-dev ## Run all tests
 	$(BIN)/python -m pytest

@@ -21,8 +21,12 @@ SAME_MEANING = {
     "data.eval_sources": "eval_dataset test_datasets eval_file validation_file test_file eval_data "
     "test_dataset",
     "data.format": "dataset_format formatting data_format dataset_type",
+    "data.columns": "column_mapping columns_mapping column_map field_mapping field_messages "
+    "field_instruction field_input field_output field_system field_tools dataset_text_field "
+    "text_column text_field prompt_column response_column prompt_field completion_field",
     "data.roles": "role_tags role_map roles_map message_property_mappings",
     "data.system_prompt": "default_system system system_message new_system_prompt",
+    "data.duplicates": "dataset_exact_deduplication exact_deduplication deduplicate dedup",
     "data.validation_fraction": "val_set_size val_size validation_split validation_size val_split "
     "validation_split_percentage",
     "data.test_fraction": "test_size test_split test_set_size",

@@ -11,7 +11,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # lakeFS tags and MLflow names refuse a slash
 
-FormatName = Literal["messages", "prompt-completion", "alpaca", "text"]
+FormatName = Literal[
+    "messages", "prompt-completion", "alpaca", "sharegpt", "preference", "kto", "text"
+]
+QualityRule = Literal["repeated_lines", "repeated_ngrams", "truncated_json"]
 MetricName = Literal[
     "exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu", "nll", "perplexity"
 ]
@@ -42,12 +45,19 @@ class DataConfig(Section):
     """Where the rows come from, how they are read, cleaned and split."""
 
     source: str = Field(default="data/flowroll", title="Source")
-    """A file, a folder, or `lakefs://REPOSITORY/REF/PATH`. Relative paths: in a preset from the
-    preset's folder, on the command line from the current folder, elsewhere from hone's clone."""
+    """A file, a folder (also one written by `save_to_disk`), `lakefs://REPOSITORY/REF/PATH`, or a
+    data set on the hub, `hf://NAME@REVISION`. Relative paths: in a preset from the preset's folder,
+    on the command line from the current folder, elsewhere from hone's clone."""
+    keep_prepared: bool = Field(default=True, title="Keep prepared data")
+    """Commit the splits, the ledger and the statistics of a `lakefs://` source to the branch
+    `hone-prepared` of its repository. False for keys that may only read."""
     pattern: str | None = Field(default=None, title="Pattern")
     """Which files of a folder are training data, as a glob; by default all readable ones."""
     format: FormatName | None = Field(default=None, title="Format")
     """The format of the rows; detected from their keys when not given."""
+    columns: dict[str, str] = Field(default={}, title="Columns")
+    """Foreign keys of rows and the keys that they stand for, such as `question: prompt`; all else,
+    `group_by` too, goes by the new key."""
     roles: dict[str, str] = Field(default={}, title="Roles")
     """Foreign role names and what they mean, such as `bot: assistant`."""
     system_prompt: str | None = Field(default=None, title="System prompt")
@@ -56,8 +66,8 @@ class DataConfig(Section):
     """The field whose rows belong together (one source, one conversation): they are never split
     apart, and the gate resamples groups. By default rows with equal prompts are one group."""
     eval_sources: dict[SetName, str] = Field(default={}, title="Evaluation sources")
-    """More evaluation sets by name, each a file. `eval/{test,dev,adversarial}.*` of a folder are
-    found by themselves."""
+    """More evaluation sets by name, each a file. `eval/{test,dev,adversarial,validation}.*` of a
+    folder are found by themselves."""
     validation_fraction: Fraction = Field(default=0.1, title="Validation fraction")
     """Share of the groups split off for early stopping and the best checkpoint."""
     test_fraction: Fraction = Field(default=0.1, title="Test fraction")
@@ -68,6 +78,33 @@ class DataConfig(Section):
     """More broken rows than this share stop the run."""
     duplicates: Literal["filter", "keep"] = Field(default="filter", title="Exact duplicates")
     """What happens to a training row that repeats an earlier one exactly."""
+    near_duplicates: Literal["off", "filter", "group"] = Field(
+        default="off", title="Near-duplicates"
+    )
+    """`filter` leaves out a training row that is nearly an earlier one; `group` keeps them all and
+    never splits them apart. Both leave out training rows near a held-out row (`near_test`)."""
+    near_duplicate_threshold: Annotated[float, Field(ge=0.7, le=1)] = Field(
+        default=0.8, title="Near-duplicate threshold"
+    )
+    """Least estimated share of common five-character pieces (Jaccard) of two near-duplicates."""
+    split_version: PositiveInt = Field(default=1, title="Split version")
+    """Another number splits all rows afresh, with a renewed test set whose looks start afresh. With
+    the same one no row ever changes its split, whatever rows are added."""
+    unicode: Literal["nfc", "keep"] = Field(default="keep", title="Unicode normalisation")
+    """`nfc` composes characters (e + accent becomes é); the rows that it changes are counted."""
+    min_chars: int = Field(default=0, ge=0, title="Least characters")
+    """Training rows with fewer characters (system turns do not count) are filtered; 0: no limit."""
+    max_chars: int = Field(default=0, ge=0, title="Most characters")
+    """Training rows with more characters (system turns do not count) are filtered; 0: no limit."""
+    quality: tuple[QualityRule, ...] = Field(default=(), title="Quality rules")
+    """Rules that filter training rows by their answers, or by their text, in any language:
+    `repeated_lines` (more than 30 % of the characters stand in lines that repeat earlier ones),
+    `repeated_ngrams` (more than 80 % of the ten-character pieces repeat earlier ones),
+    `truncated_json` (it begins as JSON and ends early)."""
+    pii: Literal["off", "report", "mask"] = Field(default="off", title="Personal data")
+    """E-mail addresses, phone and card numbers, public IP addresses and keys of known shapes:
+    `report` counts the rows that hold them; `mask` also puts [EMAIL], [PHONE], [CARD], [IP] or
+    [KEY] in their place, in rows of all sets."""
     overlap: Literal["error", "filter"] = Field(default="error", title="Overlap with evaluation")
     """What happens to a training row whose prompt, or group by `group_by`, stands in an evaluation
     set: stop the run, or leave the row out (counted)."""
@@ -260,6 +297,11 @@ class RunConfig(Section):
             raise ValueError(
                 "data.validation_fraction + data.test_fraction must leave training rows: "
                 f"found {self.data.validation_fraction} + {self.data.test_fraction}, allowed < 1"
+            )
+        if 0 < self.data.max_chars < self.data.min_chars:
+            raise ValueError(
+                f"data.min_chars must not be above data.max_chars: found {self.data.min_chars} and "
+                f"{self.data.max_chars}"
             )
         missing = set(self.gate.primary_metrics or ()) - set(self.evaluation.metrics)
         if missing:

@@ -52,7 +52,7 @@ they are. Replace them:
 - `data/train.jsonl`: one row a line. A conversation, as here
   (`{{"messages": [{{"role": "user", "content": ...}}, {{"role": "assistant", "content": ...}}]}}`),
   or `prompt` and `completion`, or `instruction`, `input` and `output`, or plain `text`. More files,
-  CSV, JSON, Parquet and `.gz` are read too.
+  CSV, JSON, Parquet, Arrow, `.gz` and `.zst` are read too.
 - `data/eval/`: what models are judged on; see the README there.
 
 ## Take another model

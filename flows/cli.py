@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from configs.errors import TROUBLESHOOTING, HoneError, RequestError, RunError
+from flows.cli_options import CONTEXT_SETTINGS, EXIT_CODES, Json, ModelName, Overrides, Preset
+from flows.data_cli import data_app
 from flows.environment import prepare_environment
 
 app = typer.Typer(
@@ -23,34 +25,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT_SETTINGS,
 )
+app.add_typer(data_app)
 
 # typer names only this subclass of it.
 UsageError: Any = typer.BadParameter.__base__
-
-EXIT_CODES = """Exit codes: 0 done; 2 finished, and the answer is no (not better, inconclusive);
-3 the request is wrong and nothing was changed; 1 failed on the way, can be run again;
-130, 143 cancelled, resumable."""
 
 CANCELLED = 128 + signal.SIGINT
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 BUG_HINT = f"this is not expected: see {TROUBLESHOOTING}, or report it with `hone version`"
 
-Preset = Annotated[str, typer.Argument(help="A preset's name (see `hone configs`) or its path.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key; may be repeated."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A run folder, a checkpoint, a model folder, models:/NAME@ALIAS, or a hub id.",
-    ),
-]
 StageName = Literal["version", "format", "evaluate", "train", "decide", "publish"]
 
 
@@ -128,6 +114,14 @@ def generate(
         model, prompt=prompt, input_file=input_file, temperature=temperature, top_p=top_p,
         max_new_tokens=max_new_tokens, num_samples=num_samples, seed=seed, as_json=as_json,
     )  # fmt: skip
+
+
+@app.command(epilog=EXIT_CODES)
+def explain(model: ModelName, as_json: Json = False) -> int:
+    """Show what a model was made from: data, commit, base model, run, objects."""
+    from flows.commands.explain import explain_model
+
+    return explain_model(model=model, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -15,6 +15,7 @@ from flows.results import RunResult, Stage, summarize_run
 from tasks.decide import decide, take_look
 from tasks.evaluate import evaluate
 from tasks.format import format_rows
+from tasks.prepare import is_in_lakefs, prepare
 from tasks.publish import find_earlier, publish
 from tasks.publishing.acceptance_process import FreshProcess, start_process
 from tasks.publishing.registry import ChampionMoved, find_champion
@@ -59,6 +60,8 @@ def finetune(
     if until == "version":
         return summarize_run(results, None)
     formatted = results.note("format", format_rows(data, config))
+    if config.data.keep_prepared and is_in_lakefs(data):
+        results.note("prepare", prepare(data, formatted))
     if until == "format":
         return summarize_run(results, None)
 

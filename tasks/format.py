@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -13,13 +14,23 @@ from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.observe import TaskObserver
 from tasks.records.digests import digest_code, digest_file, digest_value, find_versions
-from tasks.records.entries import reuse_or_build
+from tasks.records.entries import find_entry, read_entry, reuse_or_build
 from tasks.records.handles import DataVersion, FormattedData
 from tasks.records.home import find_home, resolve_in_project
+from tasks.records.locks import hold_lock
 from tasks.records.observer import Observer
 from tasks.versioning.base_models import locate_base
 
+if TYPE_CHECKING:
+    from tasks.formatting.assignments import Assignments
+
 LOG = logging.getLogger("hone")
+NOT_FORMATTING = {"source", "eval_sources", "keep_prepared"}
+"""Fields of `data` that say where the data lies, not how it is formatted."""
+LIBRARIES = (
+    "transformers", "tokenizers", "jinja2", "datasets", "pyarrow", "orjson", "numpy", "rensa",
+)  # fmt: skip
+"""Libraries that what is formatted may depend on."""
 
 
 @task(name="format", cache_policy=NO_CACHE)
@@ -40,17 +51,15 @@ def format_version(data: DataVersion, config: RunConfig, observer: Observer) -> 
     key = {
         "data": data.digest,
         "base": data.base.revision,
-        "settings": config.data.model_dump(mode="json", exclude={"source", "eval_sources"}),
+        "settings": config.data.model_dump(mode="json", exclude=NOT_FORMATTING),
         "template": digest_template(template),
         "max_length": config.training.max_length,
         "assistant_only_loss": config.training.assistant_only_loss,
         "primary_metrics": config.gate.primary_metrics,
         "code": digest_code("tasks.formatting"),
-        "versions": find_versions("transformers", "tokenizers", "datasets"),
+        "versions": find_versions(*LIBRARIES),
     }
-    handle = reuse_or_build(
-        "format", key, FormattedData, lambda entry: _build(data, config, template, observer, entry)
-    )
+    handle = _reuse_or_format(data, config, key, template, observer)
     rows = handle.rows
     LOG.info(
         "format: %d rows read = %d kept + %d invalid + %d filtered, %d cut; splits %s%s",
@@ -94,10 +103,42 @@ def digest_template(template: str | None) -> str | None:
     return digest_file(Path(template)) if template and is_file else template
 
 
+def _reuse_or_format(
+    data: DataVersion,
+    config: RunConfig,
+    key: dict[str, Any],
+    template: str | None,
+    observer: Observer,
+) -> FormattedData:
+    """Return the result that this request had before, or format with the splits given so far."""
+    from tasks.formatting.stored_splits import ASSIGNMENTS, find_store
+
+    store, request = find_store(data.source, config.data.split_version), digest_value(key)
+    if (known := store.recall(request)) is not None:
+        entry = find_entry("format", {**key, "assignments": known})
+        if found := read_entry(entry, FormattedData):
+            return found
+    with hold_lock(store.lock, f"the splits of {data.source}"):
+        current = store.digest()
+        handle = reuse_or_build(
+            "format", {**key, "assignments": current}, FormattedData,
+            lambda entry: _build(data, config, template, store.read(), observer, entry),
+            keep_partial=True,
+        )  # fmt: skip
+        store.store(request, current, handle.folder / ASSIGNMENTS)
+    return handle
+
+
 def _build(
-    data: DataVersion, config: RunConfig, template: str | None, observer: Observer, entry: Path
+    data: DataVersion,
+    config: RunConfig,
+    template: str | None,
+    assignments: Assignments,
+    observer: Observer,
+    entry: Path,
 ) -> FormattedData:
     from tasks.formatting.build import format_data
+    from tasks.formatting.inspection_page import add_inspection
 
     result = format_data(
         data.folder,
@@ -108,8 +149,10 @@ def _build(
         max_length=config.training.max_length,
         assistant_only_loss=config.training.assistant_only_loss,
         primary_metrics=config.gate.primary_metrics,
+        assignments=assignments,
         observer=observer,
     )
+    add_inspection(entry, max_length=config.training.max_length)
     splits = {name: split.model_dump() for name, split in result.splits.items()}
     return FormattedData(
         path=entry.relative_to(find_home()).as_posix(),

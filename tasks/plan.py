@@ -92,11 +92,12 @@ def _count_reasons(ledger: Path) -> dict[str, int]:
 def _plan_training(
     config: RunConfig, data: DataVersion, formatted: FormattedData
 ) -> dict[str, Any]:
-    from datasets import load_from_disk
+    from tasks.training.tokens import open_split
 
     device = detect_device()
-    tokens = load_from_disk(str(formatted.folder / "tokens" / "train"))
-    steps = plan_training([len(ids) for ids in tokens["input_ids"]], config.training)
+    tokens = open_split(formatted.folder, "train")
+    assert tokens is not None, "formatting leaves training rows, or refuses the data"
+    steps = plan_training(tokens.lengths, config.training)
     memory = estimate_memory(
         read_json(Path(locate_base(data.base)) / "config.json"),
         config.model,

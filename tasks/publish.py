@@ -26,6 +26,7 @@ from tasks.records.handles import (
     TrainedModel,
 )
 from tasks.records.runs import RunFolder
+from tasks.tag import tag_data
 from tasks.track import track
 from tasks.tracking.revision import find_code_revision
 
@@ -48,6 +49,7 @@ def find_earlier(name: str, candidate_digest: str) -> EarlierPublication | None:
     if publication is None:
         return None
     decision = local.read_decision(publication.folder)
+    tag_data(publication)
     LOG.info("publish: this model is models:/%s/%s already", name, publication.version)
     return EarlierPublication(decision.model_copy(update={"reused": True}), publication)
 
@@ -74,6 +76,7 @@ def publish(
         batch_size=config.evaluation.per_device_eval_batch_size,
     )
     publication = publish_candidate(candidate, track(config, run, data), settings, prepared)
+    tag_data(publication)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
     return publication

@@ -19,12 +19,13 @@ from tasks.records.home import find_home
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, discard_run_folder, link_results, write_run_manifest
 from tasks.records.writing import read_jsonl, write_json, write_text
-from tasks.track import UNSENT, track
+from tasks.track import UNSENT, log_inputs, track
 from tasks.tracking.observer import send_unsent
-from tasks.tracking.runs import finish_run, log_artifacts, log_dataset, log_metrics, open_run
+from tasks.tracking.runs import finish_run, log_artifacts, log_metrics, open_run
 from tasks.tracking.store import find_tracking_uri, has_server, hide_password
 
 LOG = logging.getLogger("hone")
+LENGTHS = "data/lengths.png"
 TRACKED = "tracked"  # the file that says that MLflow has these results
 
 
@@ -51,7 +52,7 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
     key = {
         "results": {name: handle.digest for name, handle in sorted(results.handles.items())},
         "title": config.publish.name,
-        "code": digest_code("tasks.evaluation", "tasks.report"),
+        "code": digest_code("tasks.evaluation", "tasks.report", "tasks.formatting.length_plot"),
         "versions": find_versions("matplotlib"),
     }
     return reuse_or_build("report", key, Handle, lambda entry: _build(config, results, entry))
@@ -62,6 +63,8 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
     from tasks.evaluation.intervals import bound_splits
     from tasks.evaluation.predictions import read_splits
     from tasks.evaluation.report import render_report
+    from tasks.formatting.length_plot import draw_lengths
+    from tasks.formatting.lengths import read_lengths
 
     predictions = {arm: read_splits(e.folder) for arm, e in results.arms.items()}
     intervals = {
@@ -87,6 +90,9 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
         data=results.data,
         plots={caption: f"plots/{plot.name}" for caption, plot in plots.items()},
     )
+    if results.formatted:
+        lengths = read_lengths(results.formatted.folder)
+        draw_lengths(entry / LENGTHS, lengths, max_length=config.training.max_length)
     write_text(entry / "report.md", text)
     write_json(entry / "metrics.json", {arm: e.metrics for arm, e in results.arms.items()})
     return Handle(
@@ -99,20 +105,15 @@ def track_run(run: RunFolder, config: RunConfig, results: StageResults, written:
     assert results.data, "the first stage has not run"
     assert results.formatted, "the second stage has not run"
     tracked = track(config, run, results.data)
-    for name, record in results.formatted.splits.items():
-        log_dataset(
-            tracked,
-            name=name,
-            source=results.data.source,
-            digest=record.digest,
-            context="training" if name == "train" else name,
-        )
+    log_inputs(tracked, results.data, results.formatted)
     if results.trained:
         send_unsent(tracked, results.trained.folder / UNSENT)
     for arm, evaluation in results.arms.items():
         for split, metrics in evaluation.metrics.items():
             log_metrics(tracked, {f"{arm}/{split}/{name}": v for name, v in metrics.items()})
     log_artifacts(tracked, [written / "report.md", written / "plots", run.folder / "config.yaml"])
+    pages = [results.formatted.folder / name for name in ("data_report.md", "preview.md")]
+    log_artifacts(tracked, [*pages, written / LENGTHS], folder="data")
     finish_run(tracked)
 
 
@@ -134,9 +135,9 @@ def show_report(written: Path) -> None:
     """Show the report and its plots in the Prefect UI, and where MLflow is."""
     text = (written / "report.md").read_text(encoding="utf-8")
     create_markdown_artifact(_inline_plots(text, written), key="report")
-    loss = written / "plots" / "loss.png"
-    if loss.is_file():
-        create_markdown_artifact(f"![loss]({_encode_image(loss)})", key="loss-curve")
+    for key, plot in (("loss-curve", "plots/loss.png"), ("row-lengths", LENGTHS)):
+        if (written / plot).is_file():
+            create_markdown_artifact(f"![{key}]({_encode_image(written / plot)})", key=key)
     uri = find_tracking_uri()
     if has_server(uri):
         create_link_artifact(hide_password(uri), "MLflow", key="mlflow")

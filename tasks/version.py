@@ -49,6 +49,8 @@ def pin_inputs(data: DataConfig, model: ModelConfig) -> DataVersion:
         DataVersion,
         lambda entry: _lay_out(snapshot, blobs, entry, base),
     )
+    # The tree decides what is the same data; the commit says where it was read this time.
+    handle = handle.model_copy(update={"commit": snapshot.commit})
     LOG.info(
         "version: %s, %d files, %d bytes, commit %s; %d files passed over%s; base %s @ %s",
         handle.source, handle.num_files, handle.num_bytes, handle.commit[:12],

@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.lakefs_server.fixture import (  # noqa: F401 fixtures and a hook of all tests
+    lakefs,
+    lakefs_repository,
+    pytest_report_header,
+    stand_in,
+)
+
 # Before torch is imported anywhere: two busy threads on two cores crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

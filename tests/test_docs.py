@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from configs.schema import FormatName
 from flows.cli import app
+from tasks.formatting.formats import Conversation, detect_format, parse_row
 
 ROOT = Path(__file__).resolve().parents[1]
 # Set by hone for the libraries under it, or read for their sake; nobody needs to set them.
@@ -18,7 +22,7 @@ NOT_FOR_USERS = {
     "PREFECT_HOME", "PREFECT_LOGGING_EXTRA_LOGGERS", "PREFECT_LOGGING_LEVEL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH",
     "PREFECT_SERVER_ANALYTICS_ENABLED", "PREFECT_UI_ENABLED", "PYTHONDONTWRITEBYTECODE",
-    "TRANSFORMERS_OFFLINE",
+    "TOKENIZERS_PARALLELISM", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "TRANSFORMERS_OFFLINE",
 }  # fmt: skip
 
 
@@ -27,9 +31,15 @@ def list_sources() -> list[Path]:
 
 
 def list_commands() -> list[str]:
+    groups = {"": app} | {
+        f"{group.typer_instance.info.name} ": group.typer_instance
+        for group in app.registered_groups
+        if group.typer_instance
+    }
     return sorted(
-        command.name or getattr(command.callback, "__name__", "")
-        for command in app.registered_commands
+        f"{prefix}{command.name or getattr(command.callback, '__name__', '')}"
+        for prefix, group in groups.items()
+        for command in group.registered_commands
     )
 
 
@@ -60,7 +70,7 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", *[f"docs/{n}" for n in (
-    "decision.md", "troubleshooting.md", "experiments.md")]])  # fmt: skip
+    "data.md", "decision.md", "troubleshooting.md", "experiments.md")]])  # fmt: skip
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
@@ -84,3 +94,26 @@ def test_no_hint_installs_the_other_package() -> None:
         if path.suffix in {".py", ".md", ".toml", ".yaml", ".sh", ""} and path.is_file():
             text = path.read_text(encoding="utf-8", errors="ignore")
             assert wrong not in text.replace(f"{wrong}-finetune", ""), name
+
+
+def list_example_rows() -> list[tuple[str, str]]:
+    """Return each example row of docs/data.md with the format that its heading names."""
+    text = (ROOT / "docs" / "data.md").read_text()
+    sections = re.findall(r"^### `([a-z-]+)`$(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    return [
+        (name, row)
+        for name, section in sections
+        for block in re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+        for row in block.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(("name", "row"), list_example_rows())
+def test_every_example_row_is_of_its_format(name: FormatName, row: str) -> None:
+    values = json.loads(row)
+    assert detect_format(values) == name
+    assert isinstance(parse_row(values, name, {}, None), Conversation)
+
+
+def test_every_format_has_an_example_row() -> None:
+    assert {name for name, _ in list_example_rows()} == set(get_args(FormatName))

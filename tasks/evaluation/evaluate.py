@@ -60,22 +60,23 @@ def describe_prompt(messages: Sequence[Message]) -> str:
     """Return the turns as a person reads them: a lone user turn as it is, else `role: content`."""
     if [message.role for message in messages] == ["user"]:
         return messages[0].content
-    return "\n".join(f"{message.role}: {message.content}" for message in messages)
+    return "\n".join(f"{message.role}: {message.readable}" for message in messages)
 
 
 def join_scored_text(example: Example) -> str:
-    """Return the text whose tokens are scored: all assistant turns, or the `text` row."""
+    """Return the text whose tokens are scored: all trained assistant turns, or the `text` row."""
     if not example.messages:
         return example.text
-    return "".join(turn.content for turn in example.messages if turn.role == "assistant")
+    turns = (turn for turn in example.messages if turn.role == "assistant" and turn.is_trained)
+    return "".join(turn.readable for turn in turns)
 
 
 def build_prediction(
-    example: Example, answer: Answer, nll: NllScore, metrics: Sequence[str]
+    example: Example, reference: str, answer: Answer, nll: NllScore, metrics: Sequence[str]
 ) -> Prediction:
-    """Put together what is known about one example."""
+    """Put together what is known about one example; `reference` is its answer as rendered."""
     is_text = not example.messages
-    scores = {} if is_text else score_answer(answer.text, example.reference, metrics)
+    scores = {} if is_text else score_answer(answer.text, reference, metrics)
     return Prediction(
         id=example.id,
         group=example.group,
@@ -83,7 +84,7 @@ def build_prediction(
         fields=example.fields,
         prompt=describe_prompt(example.prompt),
         prompt_digest=digest_prompt(example.messages, example.text),
-        reference=example.text if is_text else example.reference,
+        reference=example.text if is_text else reference,
         prediction=answer.text,
         ended=answer.ended,
         num_new_tokens=len(answer.token_ids),
@@ -149,7 +150,9 @@ def predict_examples(
     answers = answer_examples(model, renderer, examples, kind, evaluation, observer)
     end = time.perf_counter()
     predictions = [
-        build_prediction(example, answer, score, evaluation.metrics)
+        build_prediction(
+            example, renderer.render_reference(example), answer, score, evaluation.metrics
+        )
         for example, answer, score in zip(examples, answers, nll, strict=True)
     ]
     num_new_tokens = sum(prediction.num_new_tokens for prediction in predictions)

@@ -1,36 +1,53 @@
-"""The format stage: from the pinned files of a data version to everything that training reads."""
+"""The format stage: from the pinned files of a data version to everything that training reads.
+
+Three passes: rows are read, checked and written to shards; a few columns of all rows are compared
+in memory; what is kept is rendered, tokenised and written. Only the second knows all rows at once.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import RequestError
 from configs.schema import DataConfig
-from tasks.formatting.examples import write_examples
-from tasks.formatting.intake import read_sources
+from tasks.formatting.assembly import assemble_splits
+from tasks.formatting.assignments import Assignments, start_assignments, write_assignments
+from tasks.formatting.chunks import CHUNK_BYTES
+from tasks.formatting.examples import iter_examples
+from tasks.formatting.intake import Intake, read_sources
 from tasks.formatting.ledger import (
     TRAIN,
-    LedgerEntry,
+    Tally,
     check_invalid_rows,
     count_rows,
     list_problems,
-    write_ledger,
+    write_counts,
 )
-from tasks.formatting.overlap import filter_duplicates, resolve_overlap
+from tasks.formatting.parallel import count_processes, run_jobs
+from tasks.formatting.placing import PlacedRows, place_intake
 from tasks.formatting.preview import write_preview
 from tasks.formatting.primary import choose_primary_metrics
-from tasks.formatting.rendering import load_renderer
+from tasks.formatting.rendering import Renderer, load_renderer
 from tasks.formatting.report import write_report
-from tasks.formatting.splits import SplitPlan, assign_split, plan_splits
-from tasks.formatting.tokenizing import Split, collect_splits, save_tokens, tokenize_rows
+from tasks.formatting.stored_splits import ASSIGNMENTS
+from tasks.formatting.token_parts import (
+    PartJob,
+    PartSummary,
+    RendererPlace,
+    write_part,
+    write_part_alone,
+)
+from tasks.formatting.tokenizing import TokenSettings, check_overlong
 from tasks.records.handles import Kind, RowCounts, SplitRecord
 from tasks.records.observer import Observer, SilentObserver
 from tasks.records.writing import write_text
 
 LOG = logging.getLogger("hone")
+WORK = "work"
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,16 @@ class FormatResult:
     primary_metrics: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Workload:
+    """How the work is cut up; the result does not depend on it."""
+
+    chunk_bytes: int = CHUNK_BYTES
+    """About how much a job reads."""
+    num_processes: int | None = None
+    """Jobs at a time; None for what suits the machine and the data."""
+
+
 def format_data(
     source: Path,
     out: Path,
@@ -54,12 +81,16 @@ def format_data(
     max_length: int,
     assistant_only_loss: bool,
     primary_metrics: Sequence[str] | None = None,
+    assignments: Assignments | None = None,
     observer: Observer | None = None,
+    workload: Workload | None = None,
 ) -> FormatResult:
     """Read, check, split, render, mask and tokenise the rows; account for every one.
 
     `out` gets `examples/<split>.jsonl`, `tokens/<split>/`, `tokenizer/`, `ledger.jsonl`,
-    `ledger.json`, `preview.md` and `data_report.md`.
+    `ledger.json`, `preview.md`, `data_report.md` and `assignments.parquet` (the splits given so
+    far, those of this data included). An attempt that was interrupted leaves `work/` there, and
+    the next one goes on from it.
 
     Args:
         source: Pinned files: `train/...` and, for each evaluation set, `eval/<name>/...`.
@@ -70,98 +101,152 @@ def format_data(
         max_length: Longest row in tokens.
         assistant_only_loss: Whether only assistant turns are trained on.
         primary_metrics: The metrics that decide; None to choose them from the data.
+        assignments: The splits given to earlier rows of this source; None for none.
         observer: Hears of the progress.
+        workload: How the work is cut up.
 
     Raises:
         RequestError: The data or the template cannot be used as configured; nothing is written.
     """
-    intake = read_sources(source, data)
-    check_invalid_rows(intake.entries, data.max_invalid_fraction)
-    sets = {entry.source for entry in intake.entries} - {TRAIN}
-    entries = place_rows(intake.entries, data, plan_splits(data, sets))
-    renderer = load_renderer(tokenizer, chat_template, intake.kind)
-    rows = tokenize_rows(
-        entries,
-        renderer,
-        max_length=max_length,
-        overlong=data.overlong,
-        assistant_only_loss=assistant_only_loss,
-        observer=observer or SilentObserver(),
-    )
-    entries = [row.entry for row in rows]
-    check_invalid_rows(entries, data.max_invalid_fraction)
-    splits = collect_splits(rows)
-    check_splits(splits, entries, data, sets)
-    deciding = splits.get("test", Split((), ())).examples
-    primary = tuple(primary_metrics or choose_primary_metrics(deciding, intake.kind))
+    _clear_results(out)
+    try:
+        result = _build(
+            source, out,
+            data=data,
+            settings=TokenSettings(max_length, data.overlong, assistant_only_loss),
+            place=(tokenizer, chat_template),
+            primary_metrics=primary_metrics,
+            stored=assignments or start_assignments(data.split_version),
+            observer=observer or SilentObserver(),
+            workload=workload or Workload(),
+        )  # fmt: skip
+    except RequestError:
+        shutil.rmtree(out / WORK, ignore_errors=True)
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
+    shutil.rmtree(out / WORK)
+    return result
 
-    write_splits(out, splits)
-    write_ledger(out, entries)
+
+def _build(
+    source: Path,
+    out: Path,
+    *,
+    data: DataConfig,
+    settings: TokenSettings,
+    place: tuple[Path | str, str | None],
+    primary_metrics: Sequence[str] | None,
+    stored: Assignments,
+    observer: Observer,
+    workload: Workload,
+) -> FormatResult:
+    intake = read_sources(
+        source, data, out / WORK / "rows", observer,
+        chunk_bytes=workload.chunk_bytes, num_processes=workload.num_processes,
+    )  # fmt: skip
+    check_invalid_rows(intake.tally, data.max_invalid_fraction)
+    placed = place_intake(intake, data, stored, out / WORK)
+    renderer = load_renderer(*place, intake.kind)
+    finder = RendererPlace(*place, intake.kind, renderer.digest)
+    jobs = list_jobs(placed, finder, settings, out / WORK / "parts")
+    num_processes = workload.num_processes or count_processes(len(jobs), intake.num_bytes)
+    summary = tokenize_parts(jobs, renderer, observer, num_processes)
+    check_overlong(summary.tally, settings)
+    check_invalid_rows(summary.tally, data.max_invalid_fraction)
+    check_splits(summary.tally, data, intake)
+
+    splits = assemble_splits([job.folder for job in jobs], out)
+    test = out / "examples" / "test.jsonl"
+    examples = iter_examples(test) if test.is_file() else ()
+    primary = tuple(primary_metrics or choose_primary_metrics(examples, intake.kind))
+    write_counts(out / "ledger.json", summary.tally, intake.sightings.findings)
     renderer.save(out / "tokenizer")
-    report = write_report(
-        entries, splits, intake=intake, renderer=renderer, data=data, primary_metrics=primary
-    )
+    report = write_report(summary, splits, intake=intake, data=data, primary_metrics=primary)
     write_text(out / "data_report.md", report)
-    write_text(out / "preview.md", write_preview(splits, renderer))
-    records = {name: split.summarise() for name, split in splits.items()}
-    return FormatResult(intake.kind, count_rows(entries), records, renderer.digest, primary)
+    write_text(out / "preview.md", write_preview(summary.previews.choose(), renderer))
+    write_assignments(out / ASSIGNMENTS, placed.placement.assignments)
+    records = {name: figures.record for name, figures in splits.items()}
+    return FormatResult(intake.kind, count_rows(summary.tally), records, renderer.digest, primary)
 
 
-def place_rows(
-    entries: Sequence[LedgerEntry], data: DataConfig, plan: SplitPlan
-) -> list[LedgerEntry]:
-    """Filter repeated rows and give each kept row its split.
+def list_jobs(
+    placed: PlacedRows, renderer: RendererPlace, settings: TokenSettings, folder: Path
+) -> list[PartJob]:
+    """Return what is to be tokenised, a job for each shard."""
+    return [
+        PartJob(
+            shard=shard.path,
+            shard_key=shard.key,
+            folder=folder / shard.path.stem,
+            source=shard.source,
+            files={
+                i: placed.intake.files[i] for i in set(placed.columns.file[shard.rows].tolist())
+            },
+            splits=placed.placement.splits,
+            split=placed.placement.split[shard.rows],
+            repeats=placed.repeats[shard.rows],
+            filtered=placed.list_filtered(shard),
+            settings=settings,
+            renderer=renderer,
+        )
+        for shard in placed.intake.shards
+    ]
 
-    Raises:
-        RequestError: Training prompts or groups stand in an evaluation set, and that is an error.
-    """
-    if data.duplicates == "filter":
-        entries = filter_duplicates(entries)
-    entries = resolve_overlap(entries, data.overlap)
-    placed = [_place_row(entry, plan) for entry in entries]
-    # Groups by data.group_by may share a prompt: then it must not stand on both sides either.
-    return resolve_overlap(placed, data.overlap)
+
+def tokenize_parts(
+    jobs: Sequence[PartJob], renderer: Renderer, observer: Observer, num_processes: int
+) -> PartSummary:
+    """Tokenise every shard; return what all of them hold together."""
+    total, done = sum(len(job.split) for job in jobs), 0
+    result = PartSummary(key="")
+    for job, summary in zip(jobs, _run_parts(jobs, renderer, num_processes), strict=True):
+        result.merge(summary)
+        done += len(job.split)
+        observer.report_progress(done, total, "rows")
+    return result
 
 
-def check_splits(
-    splits: dict[str, Split], entries: Sequence[LedgerEntry], data: DataConfig, sets: set[str]
-) -> None:
+def _run_parts(
+    jobs: Sequence[PartJob], renderer: Renderer, num_processes: int
+) -> Iterator[PartSummary]:
+    if num_processes == 1:
+        return (write_part(job, renderer) for job in jobs)
+    return run_jobs(write_part_alone, jobs, num_processes)
+
+
+def check_splits(tally: Tally, data: DataConfig, intake: Intake) -> None:
     """Check that every split that was asked for holds rows.
 
     Raises:
         RequestError: No training row is left, an evaluation set is empty, or no group fell to the
             test split.
     """
-    for name in (TRAIN, *sorted(sets)):
-        mine = [entry for entry in entries if entry.source == name]
-        if not any(entry.outcome == "kept" for entry in mine):
+    for name in intake.sources:
+        mine = [(end, count) for (source, end, _), count in tally.counts.items() if source == name]
+        if not any(end == "kept" for end, _ in mine):
             raise RequestError(
                 where="data.source",
-                message=f"all {len(mine)} rows of {name} were dropped",
+                message=f"all {sum(count for _, count in mine)} rows of {name} were dropped",
                 allowed="at least one row that is kept",
-                problems=list_problems(mine, "invalid") + list_problems(mine, "filtered"),
+                problems=list_problems(tally, "invalid", source=name)
+                + list_problems(tally, "filtered", source=name),
             )
     wanted = {TRAIN} | ({"test"} if data.test_fraction else set())
-    if missing := sorted(wanted - set(splits)):
+    if missing := sorted(name for name in wanted if not tally.splits[name]):
         raise RequestError(
             where="data.source",
             message=f"too few groups of rows: none fell to {' and '.join(missing)}",
-            hint="bring more rows, an evaluation set eval/test.jsonl, or set data.test_fraction",
+            hint="bring more rows, an evaluation set eval/test.jsonl, or set data.test_fraction; rows "
+            "that share a prompt, a group or a near-duplicate are one group",
         )
-    if data.validation_fraction and "validation" not in splits:
+    if data.validation_fraction and not tally.splits["validation"]:
         LOG.warning("no group of rows fell to validation: too few for data.validation_fraction")
 
 
-def write_splits(out: Path, splits: dict[str, Split]) -> None:
-    """Write the examples and the tokens of every split."""
-    for name, split in splits.items():
-        write_examples(out / "examples" / f"{name}.jsonl", split.examples)
-        save_tokens(out / "tokens" / name, split)
-
-
-def _place_row(entry: LedgerEntry, plan: SplitPlan) -> LedgerEntry:
-    if entry.outcome != "kept" or not entry.example:
-        return entry
-    if entry.source != TRAIN:
-        return replace(entry, split=entry.source)
-    return replace(entry, split=assign_split(entry.example.group, plan))
+def _clear_results(out: Path) -> None:
+    """Remove what an interrupted attempt left, but for its finished work."""
+    if out.is_dir():
+        for path in out.iterdir():
+            if path.name != WORK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

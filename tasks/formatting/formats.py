@@ -1,58 +1,63 @@
-"""The formats of rows: told apart by their keys, checked, and turned into messages or text."""
+"""The formats of rows: told apart by their keys, and turned into conversations or texts."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from configs.errors import RequestError
 from configs.schema import FormatName
-from tasks.formatting.encoding import BREAK
-from tasks.formatting.examples import ROLES, Message
+from tasks.formatting.answers import OPENAI_KEYS
+from tasks.formatting.conversations import Conversation, InvalidRowError, Rejection
+from tasks.formatting.examples import ROLES, Message, find_answer
+from tasks.formatting.message_parsing import list_mapped_roles, read_text
 from tasks.formatting.readers import Row
+from tasks.formatting.row_parsers import PARSERS
+from tasks.formatting.tool_parsing import check_call_ids, read_tools
 
-# Keys by which a row's format is told, the first match counts; each inner tuple must be there.
+__all__ = [
+    "FORMAT_KEYS", "Conversation", "Rejection", "check_roles", "detect_format",
+    "detect_missing_keys", "filter_conversation", "parse_row",
+]  # fmt: skip
+
+# Keys by which a row's format is told, the first match counts; one of the inner sets must be there.
 FORMAT_KEYS: dict[FormatName, tuple[tuple[str, ...], ...]] = {
+    "preference": (("chosen", "rejected"), OPENAI_KEYS),
+    "kto": (
+        ("prompt", "completion", "label"), ("messages", "label"), ("conversations", "label"),
+    ),
     "messages": (("messages",),),
+    "sharegpt": (("conversations",),),
     "prompt-completion": (("prompt", "completion"),),
     "alpaca": (("instruction", "output"), ("instruction", "response")),
     "text": (("text",), ("content",)),
-}
-# Keys that change what is trained on; hone would give a wrong model if it passed over them.
-UNREAD_KEYS = ("tools", "functions", "history")
-UNREAD_MESSAGE_KEYS = ("weight", "tool_calls", "function_call")
-MAX_SHOWN_CHARS = 40
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """What a row says, and which of its keys said it."""
-
-    messages: tuple[Message, ...]
-    text: str
-    keys: tuple[str, ...]
-    mapped_roles: tuple[str, ...] = ()
-    """The foreign role names that were mapped, once for each turn."""
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why a row is invalid: a name to count by, and what was found, in words."""
-
-    reason: str
-    detail: str
+}  # fmt: skip
+KEY_SETS = {name: tuple(map(frozenset, keys)) for name, keys in FORMAT_KEYS.items()}
+# Keys beside those of the format that say something about the conversation.
+TOOL_KEYS = ("tools", "functions")
+SHARED_KEYS = frozenset({*TOOL_KEYS, "system", "parallel_tool_calls"})
+# Keys that change what a conversation means; hone would give a wrong model if it passed over them.
+UNREAD_KEYS = frozenset({"images", "image", "videos", "video", "audios", "audio", "documents"})
 
 
 def detect_format(row: Mapping[str, Any]) -> FormatName | None:
     """Return the format that a row's keys speak for, or None.
 
+    A label makes a row `kto` only when it is true or false and stands beside prompt and
+    completion; many data sets have a label of another kind.
+
     >>> detect_format({"instruction": "Add.", "context": "1 2", "response": "3"})
     'alpaca'
+    >>> detect_format({"prompt": "Why?", "completion": "So.", "label": "physics"})
+    'prompt-completion'
     """
-    for name, alternatives in FORMAT_KEYS.items():
-        if any(all(key in row for key in keys) for keys in alternatives):
+    keys = row.keys()
+    for name, alternatives in KEY_SETS.items():
+        if name == "kto":
+            if keys >= alternatives[0] and isinstance(row["label"], bool):
+                return name
+        elif any(keys >= wanted for wanted in alternatives):
             return name
     return None
 
@@ -87,142 +92,81 @@ def parse_row(
         roles: Foreign role names and what they mean (`data.roles`).
         system_prompt: The system turn of conversations that have none.
     """
-    if found := detect_missing_keys(row, name):
-        return Rejection("missing_key", found)
-    if unread := [key for key in UNREAD_KEYS if row.get(key)]:
-        return Rejection("unread_key", f'hone does not read the key "{unread[0]}" yet')
+    if missing := detect_missing_keys(row, name):
+        return Rejection("missing_key", missing)
+    if not UNREAD_KEYS.isdisjoint(row) and name != "text":
+        for key in sorted(UNREAD_KEYS & row.keys()):
+            if row[key]:
+                return Rejection("unread_key", f'hone does not read the key "{key}"')
     try:
-        if name == "text":
-            return _parse_text(row)
-        messages, keys = PARSERS[name](row, roles)
-        _check_turns(messages)
-    except _Invalid as err:
+        parsed = PARSERS[name](row, roles)
+        if name != "text":
+            parsed = _add_shared(parsed, row, system_prompt)
+            _check_turns(parsed.messages)
+    except InvalidRowError as err:
         return err.rejection
-    if system_prompt and messages[0].role != "system":
-        messages = (Message("system", system_prompt), *messages)
-    return Conversation(messages, "", keys, _list_mapped_roles(row, keys, roles))
+    if roles and name != "text":
+        lists = [row.get(key) for key in parsed.keys]
+        return replace(parsed, mapped_roles=list_mapped_roles(lists, roles))
+    return parsed
+
+
+def filter_conversation(parsed: Conversation) -> Rejection | None:
+    """Return why supervised training leaves a valid row out, or None.
+
+    The row is `filtered`, not `invalid`, and stays in the ledger with its label.
+    """
+    if parsed.label is False:
+        return Rejection("undesired", "label: false; supervised training takes desired answers")
+    return None
 
 
 def detect_missing_keys(row: Row, name: FormatName) -> str:
     """Return what a row lacks for a format, in words; empty when it has all."""
-    alternatives = FORMAT_KEYS[name]
-    if any(all(key in row for key in keys) for keys in alternatives):
-        return ""
-    wanted = " or ".join(" + ".join(keys) for keys in alternatives)
+    for keys in KEY_SETS[name]:
+        if row.keys() >= keys:
+            return ""
+    wanted = " or ".join(" + ".join(keys) for keys in FORMAT_KEYS[name])
     found = ", ".join(sorted(map(str, row))) or "none"
     return f"the format {name} has the keys {wanted}; found {found}"
 
 
-class _Invalid(Exception):  # noqa: N818 # not an error: the way out of nested checks
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.rejection = Rejection(reason, detail)
+def _add_shared(parsed: Conversation, row: Row, system_prompt: str | None) -> Conversation:
+    """Add the system turn and the tools of a row's other keys, or of the configuration."""
+    if not SHARED_KEYS.isdisjoint(row):
+        system = read_text(row.get("system") or "", "system", allow_empty=True)
+        first = parsed.messages[0]
+        if system and (first.role, first.content) != ("system", system):
+            parsed = _prepend_system(parsed, system)
+        found = [read_tools(row.get(key), key) for key in TOOL_KEYS]
+        if all(found):
+            raise InvalidRowError("broken_tools", "the row has tools and functions; allowed: one")
+        keys = (*parsed.keys, *sorted(SHARED_KEYS & row.keys()))
+        parsed = replace(parsed, keys=keys, tools="".join(found))
+    if system_prompt and all(turn.role != "system" for turn in parsed.messages):
+        parsed = _prepend_system(parsed, system_prompt)
+    return parsed
 
 
-def _parse_messages(row: Row, roles: Mapping[str, str]) -> tuple[tuple[Message, ...], tuple[str]]:
-    return _read_turns(row["messages"], "messages", roles), ("messages",)
-
-
-def _parse_prompt_completion(
-    row: Row, roles: Mapping[str, str]
-) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    prompt, completion = row["prompt"], row["completion"]
-    if isinstance(prompt, list) or isinstance(completion, list):
-        turns = _read_turns(prompt, "prompt", roles) + _read_turns(completion, "completion", roles)
-    else:
-        turns = (
-            Message("user", _read_text(prompt, "prompt")),
-            Message("assistant", _read_text(completion, "completion")),
-        )
-    return turns, ("prompt", "completion")
-
-
-def _parse_alpaca(
-    row: Row, roles: Mapping[str, str]
-) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    del roles  # the format has no role names
-    input_key = "input" if "input" in row else "context"
-    output_key = "output" if "output" in row else "response"
-    question = _read_text(row["instruction"], "instruction")
-    if context := _read_text(row.get(input_key) or "", input_key, allow_empty=True):
-        question += f"\n\n{context}"
-    answer = Message("assistant", _read_text(row[output_key], output_key))
-    turns: tuple[Message, ...] = (Message("user", question), answer)
-    if system := _read_text(row.get("system") or "", "system", allow_empty=True):
-        turns = (Message("system", system), *turns)
-    return turns, ("instruction", input_key, output_key, "system")
-
-
-def _parse_text(row: Row) -> Conversation:
-    key = "text" if "text" in row else "content"
-    return Conversation((), _read_text(row[key], key), (key,))
-
-
-Parser = Callable[[Row, Mapping[str, str]], tuple[tuple[Message, ...], tuple[str, ...]]]
-PARSERS: dict[str, Parser] = {
-    "messages": _parse_messages,
-    "prompt-completion": _parse_prompt_completion,
-    "alpaca": _parse_alpaca,
-}
-
-
-def _read_turns(value: Any, key: str, roles: Mapping[str, str]) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not value:
-        raise _Invalid("not_messages", f"{key} is not a list of messages; found {_show(value)}")
-    return tuple(_read_turn(turn, f"{key}[{i}]", roles) for i, turn in enumerate(value))
-
-
-def _read_turn(turn: Any, place: str, roles: Mapping[str, str]) -> Message:
-    if not isinstance(turn, dict):
-        raise _Invalid("not_messages", f"{place} is not a message; found {_show(turn)}")
-    if unread := [key for key in UNREAD_MESSAGE_KEYS if turn.get(key) is not None]:
-        raise _Invalid("unread_key", f'hone does not read the key "{unread[0]}" of {place} yet')
-    if "role" not in turn:
-        raise _Invalid("unknown_role", f"{place} has no role")
-    role = turn["role"]
-    known = roles.get(role, role) if isinstance(role, str) else role
-    if known not in ROLES:
-        hint = "; map it with data.roles" if isinstance(role, str) else ""
-        detail = f"role {_show(role)} is not one of {', '.join(ROLES)}{hint}"
-        raise _Invalid("unknown_role", detail)
-    text = _read_text(
-        turn.get("content"), f"{place}.content", allow_empty=known in {"system", "tool"}
-    )
-    return Message(known, text)
-
-
-def _read_text(value: Any, place: str, *, allow_empty: bool = False) -> str:
-    if not isinstance(value, str):
-        raise _Invalid("not_text", f"{place} is not a text; found {_show(value)}")
-    if BREAK in value:
-        raise _Invalid("noncharacter", f"{place} holds U+{ord(BREAK):04X}, which is no character")
-    if "\0" in value:
-        raise _Invalid("noncharacter", f"{place} holds the control character NUL")
-    if not value.strip() and not allow_empty:
-        raise _Invalid("empty_text", f"{place} is empty")
-    return value
+def _prepend_system(parsed: Conversation, text: str) -> Conversation:
+    messages = (Message("system", text), *parsed.messages)
+    shift = 1 if parsed.rejected else 0
+    return replace(parsed, messages=messages, rejected_at=parsed.rejected_at + shift)
 
 
 def _check_turns(messages: tuple[Message, ...]) -> None:
-    spoken = [message.role for message in messages if message.role != "system"]
+    spoken = [turn.role for turn in messages if turn.role != "system"]
     if "assistant" not in spoken:
-        raise _Invalid("no_assistant_turn", "there is no assistant turn: nothing to learn from")
-    if messages[0].role == "assistant":
-        raise _Invalid(
-            "no_prompt", "the conversation begins with the assistant: there is no prompt"
-        )
+        detail = "there is no assistant turn: nothing to learn from"
+        raise InvalidRowError("no_assistant_turn", detail)
+    if spoken[0] == "assistant" and (messages[0].role == "assistant" or len(spoken) == 1):
+        detail = "the conversation begins with the assistant: there is no prompt"
+        raise InvalidRowError("no_prompt", detail)
     if messages[-1].role != "assistant":
         found = f"the conversation ends with a {messages[-1].role} turn, which nobody answers"
-        raise _Invalid("no_last_answer", found)
-
-
-def _list_mapped_roles(
-    row: Row, keys: tuple[str, ...], roles: Mapping[str, str]
-) -> tuple[str, ...]:
-    lists = [row[key] for key in keys if isinstance(row.get(key), list)]
-    return tuple(turn["role"] for turns in lists for turn in turns if turn["role"] in roles)
-
-
-def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=lambda other: type(other).__name__)
-    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 3]}..."
+        raise InvalidRowError("no_last_answer", found)
+    if not messages[find_answer(messages)].is_trained:
+        detail = "every assistant turn has the weight 0: nothing to learn from"
+        raise InvalidRowError("nothing_trained", detail)
+    if "tool" in spoken:
+        check_call_ids(messages)

@@ -1,76 +1,164 @@
-"""Reading the pinned files of a data version into a ledger of understood and broken rows."""
+"""Reading the pinned files of a data version: rows on disk, a few columns of them in memory."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.errors import RequestError
 from configs.schema import DataConfig, FormatName
-from tasks.formatting.examples import Example, digest_content, digest_prompt
-from tasks.formatting.formats import (
-    Conversation,
-    Rejection,
-    check_roles,
-    detect_format,
-    detect_missing_keys,
-    parse_row,
-)
-from tasks.formatting.json_rows import ReadProblem
-from tasks.formatting.ledger import TRAIN, LedgerEntry
-from tasks.formatting.readers import Row, SourceFile, list_source_files, read_rows
+from tasks.formatting.chunk_intake import ChunkSummary, ReadJob, find_first_format, read_chunk
+from tasks.formatting.chunks import CHUNK_BYTES, Chunk, Piece, plan_chunks
+from tasks.formatting.columns import check_columns, check_columns_found
+from tasks.formatting.formats import check_roles
+from tasks.formatting.ledger import TRAIN, Tally
+from tasks.formatting.near_duplicates import NUM_PERM
+from tasks.formatting.parallel import count_processes, run_jobs
+from tasks.formatting.readers import READABLE, SourceFile, list_source_files
+from tasks.formatting.row_intake import Sightings
+from tasks.formatting.row_shards import SIGNATURE, read_batches
+from tasks.records.digests import digest_code, digest_value
 from tasks.records.handles import Kind
+from tasks.records.observer import Observer
 
 LOG = logging.getLogger("hone")
-ID_CHARS = 16
+COLUMNS = ("file", "line", "outcome", "content", "prompt", "group")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The rows of one chunk on disk."""
+
+    path: Path
+    source: str
+    key: str
+    """Digest of all that determines the rows."""
+    first_row: int
+    num_rows: int
+
+    @property
+    def rows(self) -> slice:
+        """The place of its rows among all rows."""
+        return slice(self.first_row, self.first_row + self.num_rows)
 
 
 @dataclass
 class Intake:
-    """What was read: filled row by row while the files are gone through."""
+    """What was read: the shards, in reading order, and what pass over all rows needs of them."""
 
-    entries: list[LedgerEntry] = field(default_factory=list)
+    sources: tuple[str, ...]
+    """`train` first, then the evaluation sets, sorted."""
+    files: tuple[str, ...]
+    """The name of each file, by its number."""
+    shards: list[Shard] = field(default_factory=list)
     formats: dict[str, FormatName] = field(default_factory=dict)
     """The format of each file, by `source: name`."""
-    mapped_roles: Counter[str] = field(default_factory=Counter)
-    """How many turns each name in `data.roles` was found in."""
+    sightings: Sightings = field(default_factory=Sightings)
+    tally: Tally = field(default_factory=Tally)
+    num_bytes: int = 0
+    """The size of the files."""
 
     @property
     def kind(self) -> Kind:
         """Whether the rows are conversations or texts."""
         return "text" if set(self.formats.values()) == {"text"} else "messages"
 
+    @property
+    def num_rows(self) -> int:
+        """How many rows were read."""
+        return sum(shard.num_rows for shard in self.shards)
 
-def read_sources(source: Path, data: DataConfig) -> Intake:
+    def add_chunk(self, job: ReadJob, summary: ChunkSummary) -> None:
+        """Take in what one chunk holds."""
+        chunk = job.chunk
+        first_row = self.num_rows
+        self.shards.append(Shard(job.shard, chunk.source, summary.key, first_row, summary.num_rows))
+        self.formats |= {f"{chunk.source}: {name}": f for name, f in summary.formats.items()}
+        self.sightings.merge(summary.sightings)
+        self.tally.merge(summary.tally)
+
+
+@dataclass(frozen=True)
+class ReadColumns:
+    """Columns of all rows, in reading order."""
+
+    file: NDArray[np.int32]
+    """Index into `Intake.files`."""
+    line: NDArray[np.int64]
+    outcome: NDArray[np.int8]
+    """Index into `row_shards.OUTCOMES`."""
+    content: NDArray[np.uint64]
+    """The first 8 bytes of the content's digest, as those of the prompt."""
+    prompt: NDArray[np.uint64]
+    group: NDArray[np.uint64]
+    """`splits.hash_group` of the group key."""
+
+
+def read_sources(
+    source: Path,
+    data: DataConfig,
+    work: Path,
+    observer: Observer,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    num_processes: int | None = None,
+) -> Intake:
     """Read every training file and evaluation set of a data version.
 
     Args:
         source: Holds `train/` and, for each evaluation set, `eval/<name>/`, with files below.
         data: How rows are understood.
+        work: The folder that gets the shards; those of an earlier attempt are used again.
+        observer: Hears of the progress.
+        chunk_bytes: About how much a job reads.
+        num_processes: How many jobs at a time; None for what suits the machine and the data.
 
     Raises:
         RequestError: No file, an unreadable one, formats that do not go together.
     """
     check_roles(data.roles)
-    intake = Intake()
-    for name, folder in list_sources(source).items():
-        files = list_source_files(folder) if folder.is_dir() else []
-        if not files:
-            raise RequestError(
-                where="data.source",
-                message=f"no readable file for {name}",
-                allowed=".csv .json .jsonl .ndjson .parquet .txt, plain or .gz",
-            )
-        seen: Counter[str] = Counter()
-        for file in files:
-            intake.entries += _read_file(file, name, data, intake, seen)
+    check_columns(data.columns)
+    files = list_files(source)
+    intake = Intake(tuple(files), tuple(file.name for mine in files.values() for file in mine))
+    work.mkdir(parents=True, exist_ok=True)
+    code = digest_value([digest_code("tasks.formatting"), data.model_dump(mode="json")])
+    chunks = tell_formats(plan_chunks(files, chunk_bytes), data)
+    jobs = [ReadJob(chunk, data, work, code) for chunk in chunks]
+    total, done = sum(chunk.num_bytes for chunk in chunks), 0
+    intake.num_bytes = total
+    answers = run_jobs(read_chunk, jobs, num_processes or count_processes(len(jobs), total))
+    for job, summary in zip(jobs, answers, strict=True):
+        intake.add_chunk(job, summary)
+        done += job.chunk.num_bytes
+        observer.report_progress(done >> 10, total >> 10, "KB read")
+    if not intake.num_rows:  # a big file is read in stretches, each of which may be blank
+        raise RequestError(where="data.source", message="the files hold no rows: all is blank")
     _check_kinds(intake)
-    for role in sorted(set(data.roles) - set(intake.mapped_roles)):
+    check_columns_found(data.columns, intake.sightings.columns)
+    for role in sorted(set(data.roles) - set(intake.sightings.mapped_roles)):
         LOG.warning('data.roles: no turn has the role "%s"', role)
     return intake
+
+
+def list_files(source: Path) -> dict[str, list[SourceFile]]:
+    """Return the files of each source.
+
+    Raises:
+        RequestError: A source has none.
+    """
+    files = {}
+    for name, folder in list_sources(source).items():
+        files[name] = list_source_files(folder) if folder.is_dir() else []
+        if not files[name]:
+            raise RequestError(
+                where="data.source", message=f"no readable file for {name}", allowed=READABLE
+            )
+    return files
 
 
 def list_sources(source: Path) -> dict[str, Path]:
@@ -81,62 +169,56 @@ def list_sources(source: Path) -> dict[str, Path]:
     return {TRAIN: source / "train", **{p.name: p for p in sets}}
 
 
-def _read_file(
-    file: SourceFile, source: str, data: DataConfig, intake: Intake, seen: Counter[str]
-) -> Iterator[LedgerEntry]:
-    name = data.format
-    for line, row in read_rows(file):
-        origin = f"{file.name}:{line}"
-        if isinstance(row, ReadProblem):
-            yield LedgerEntry(source, origin, "invalid", reason=row.reason, detail=row.detail)
-            continue
-        found = None if data.format else detect_format(row)
-        if name and found and found != name:
-            raise RequestError(
-                where=origin,
-                message=f"this row has the format {found}, the rows before it {name}",
-                allowed="one format a file",
-                hint="split the file, or name the format with data.format",
-            )
-        name = name or found
-        if name:
-            intake.formats[f"{source}: {file.name}"] = name
-        parsed = _parse(row, name, data)
-        if isinstance(parsed, Rejection):
-            yield LedgerEntry(source, origin, "invalid", reason=parsed.reason, detail=parsed.detail)
-            continue
-        intake.mapped_roles.update(parsed.mapped_roles)
-        yield LedgerEntry(source, origin, "kept", _make_example(row, parsed, origin, data, seen))
+def tell_formats(chunks: Sequence[Chunk], data: DataConfig) -> list[Chunk]:
+    """Tell each later stretch of a file the format that the rows before it have shown."""
+    known: dict[int, tuple[FormatName | None, int]] = {}
+
+    def tell(piece: Piece) -> Piece:
+        if piece.stop is None or data.format:
+            return piece
+        if piece.number not in known:
+            whole = Piece(piece.number, piece.name, piece.path)
+            known[piece.number] = find_first_format(whole, data)
+        name, line = known[piece.number]
+        return replace(piece, format=name) if piece.first_line > line else piece
+
+    return [replace(chunk, pieces=tuple(map(tell, chunk.pieces))) for chunk in chunks]
 
 
-def _parse(row: Row, name: FormatName | None, data: DataConfig) -> Conversation | Rejection:
-    if name is None:
-        return Rejection("unknown_format", detect_missing_keys(row, "messages"))
-    if data.group_by and not isinstance(row.get(data.group_by), str | int):
-        detail = f'no text or number under "{data.group_by}", which data.group_by names'
-        return Rejection("missing_group", detail)
-    return parse_row(row, name, data.roles, data.system_prompt)
+def read_columns(intake: Intake) -> ReadColumns:
+    """Return the columns that are compared over all rows."""
+    batches = (batch for shard in intake.shards for batch in read_batches(shard.path, COLUMNS))
+    parts = [[batch[name].to_numpy() for name in COLUMNS] for batch in batches]
+    return ReadColumns(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _make_example(
-    row: Row, parsed: Conversation, origin: str, data: DataConfig, seen: Counter[str]
-) -> Example:
-    content = digest_content(parsed.messages, parsed.text)[:ID_CHARS]
-    repeated = seen[content]
-    seen[content] += 1
-    group = row[data.group_by] if data.group_by else digest_prompt(parsed.messages, parsed.text)
-    return Example(
-        id=f"{content}-{repeated}" if repeated else content,
-        group=str(group) if data.group_by else group[:ID_CHARS],
-        messages=parsed.messages,
-        text=parsed.text,
-        origin=origin,
-        fields={
-            key: value
-            for key, value in row.items()
-            if key not in parsed.keys and isinstance(value, str | int | float | bool)
-        },
-    )
+def read_signatures(intake: Intake, path: Path) -> NDArray[np.uint32]:
+    """Return the signatures of all rows, shape (rows, NUM_PERM), memory-mapped from a new file."""
+    rows: NDArray[np.uint32] = np.memmap(path, np.uint32, "w+", shape=(intake.num_rows, NUM_PERM))
+    row = 0
+    for shard in intake.shards:
+        for batch in read_batches(shard.path, (SIGNATURE,)):
+            found = b"".join(batch[SIGNATURE].to_pylist())
+            rows[row : row + batch.num_rows] = np.frombuffer(found, np.uint32).reshape(-1, NUM_PERM)
+            row += batch.num_rows
+    return rows
+
+
+def number_repeats(sources: NDArray[np.int16], content: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return how many earlier rows of its source each row repeats.
+
+    >>> number_repeats(np.zeros(4, np.int16), np.array([7, 8, 7, 7], np.uint64)).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.lexsort((content, sources))  # stable: equal rows stay in reading order
+    source, digest = sources[order], content[order]
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (source[1:] != source[:-1]) | (digest[1:] != digest[:-1])
+    places = np.arange(len(order))
+    starts = np.maximum.accumulate(np.where(is_first, places, 0))
+    repeats = np.empty(len(order), np.int64)
+    repeats[order] = places - starts
+    return repeats
 
 
 def _check_kinds(intake: Intake) -> None:

@@ -1,20 +1,23 @@
-"""Rows in JSON: one a line, an array, or objects over several lines."""
+"""Rows in JSON, one a line."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
-from configs.errors import RequestError
+import orjson
 
-OBJECT_AT_LINE_START = re.compile(r"^\{", re.MULTILINE)
+from tasks.formatting import streams
+
 # What the error handler surrogateescape makes of bytes that are not UTF-8.
 UNDECODED_OFFSET = 0xDC00
 UNDECODED_BYTES = range(UNDECODED_OFFSET + 0x80, UNDECODED_OFFSET + 0x100)
-WHITESPACE = re.compile(r"[ \t\r\n]*")
+# From here on orjson may have rounded a whole number to a float.
+SAFE_FLOAT = 2.0**63
+# Deeper rows would exhaust the stack of what reads them later; orjson writes 254 levels.
+MAX_DEPTH = 250
 
 
 @dataclass(frozen=True)
@@ -32,38 +35,33 @@ def _refuse_constant(constant: str) -> None:
 DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def read_json_lines(content: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | ReadProblem]]:
-    """Yield the object of each line that is not blank, with the line's number from 1."""
-    for number, raw in enumerate(content, start=1):
-        if raw.strip():
-            yield number, _parse_line(raw)
-
-
-def read_json_document(
-    content: bytes, name: str
+def read_json_lines(
+    lines: Iterable[bytes], first_line: int = 1
 ) -> Iterator[tuple[int, dict[str, Any] | ReadProblem]]:
-    """Yield the objects of an array, or objects one after the other, however they are wrapped.
-
-    After a broken object in a series, reading goes on at the next line that begins with `{`.
+    """Yield the object of each line that is not blank, with the line's number.
 
     Args:
-        content: The whole file.
-        name: The file's name, for errors.
-
-    Yields:
-        The line an object begins on, from 1, and the object.
-
-    Raises:
-        RequestError: An array is broken: where its next row begins cannot be known.
+        lines: Lines in UTF-8, such as `streams.split_lines` cuts; it bounds their length.
+        first_line: The number of the first of them, where they are a part of a file.
     """
-    text = content.decode("utf-8", "surrogateescape")
-    start = _skip_space(text, 0)
-    is_array = text.startswith("[", start)
-    objects = _read_array(text, start + 1, name) if is_array else _read_series(text, start)
-    line, counted = 1, 0
-    for position, row in objects:
-        line, counted = line + text.count("\n", counted, position), position
-        yield line, row
+    for number, raw in enumerate(lines, start=first_line):
+        if not raw.isspace():
+            yield number, parse_json_line(raw)
+
+
+def parse_json_line(raw: bytes) -> dict[str, Any] | ReadProblem:
+    """Return the object that a line holds, or why it holds none."""
+    try:
+        row = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _parse_slowly(raw)
+    # orjson rounds whole numbers above 64 bits; the json module keeps them.
+    try:
+        if type(row) is dict and not _may_be_rounded(row.values()):
+            return row
+    except RecursionError as err:
+        return describe_error(err)
+    return _parse_slowly(raw)
 
 
 def check_text(row: Any) -> dict[str, Any] | ReadProblem:
@@ -71,85 +69,97 @@ def check_text(row: Any) -> dict[str, Any] | ReadProblem:
     if not isinstance(row, dict):
         return ReadProblem("not_an_object", f"a row is a JSON object; found {_name_type(row)}")
     try:
+        orjson.dumps(row)
+    except TypeError:  # or a whole number above 64 bits, which is one
+        return _check_slowly(row)
+    return row
+
+
+def _check_slowly(row: dict[str, Any]) -> dict[str, Any] | ReadProblem:
+    if _is_too_deep(row):
+        return describe_error(RecursionError())
+    try:
         json.dumps(row, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as err:
         code = ord(err.object[err.start])
         is_byte = code in UNDECODED_BYTES
-        found = f"byte 0x{code - UNDECODED_OFFSET:02X}" if is_byte else f"U+{code:04X}"
-        return ReadProblem("broken_encoding", f"the text is not valid UTF-8 (found {found})")
+        found = _describe_byte(code - UNDECODED_OFFSET) if is_byte else f"U+{code:04X}"
+        return _refuse_encoding(found)
     return row
 
 
-def _parse_line(raw: bytes) -> dict[str, Any] | ReadProblem:
+def _is_too_deep(row: dict[str, Any]) -> bool:
+    level: list[Any] = [row]
+    for _ in range(MAX_DEPTH):
+        nested = [v.values() if isinstance(v, dict) else v for v in level]
+        level = [v for values in nested for v in values if isinstance(v, dict | list)]
+    return bool(level)
+
+
+def describe_long_line() -> ReadProblem:
+    """Return the problem of a line that is too long to be a row."""
+    limit = f"{streams.MAX_LINE_BYTES >> 20} MiB"
+    return ReadProblem("overlong_line", f"a line of more than {limit}; are there line ends?")
+
+
+def _may_be_rounded(values: Iterable[Any], depth: int = 1) -> bool:
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            continue
+        if kind is float:
+            if not -SAFE_FLOAT < value < SAFE_FLOAT:
+                return True
+        elif kind is dict:
+            if _may_be_rounded(value.values(), depth + 1):
+                return True
+        elif kind is list and _may_be_rounded(value, depth + 1):
+            return True
+    return False
+
+
+def _parse_slowly(raw: bytes) -> dict[str, Any] | ReadProblem:
+    if len(raw) > streams.MAX_LINE_BYTES:
+        return describe_long_line()
     try:
-        text = raw.decode("utf-8").strip()
+        # Files with byte-order marks that were put together have marks in the middle.
+        text = raw.decode("utf-8").strip().removeprefix("\ufeff")
     except UnicodeDecodeError as err:
-        return ReadProblem("broken_encoding", f"not UTF-8 at byte {err.start + 1} of the line")
+        found = f"{_describe_byte(raw[err.start])} at byte {err.start + 1} of the line"
+        return _refuse_encoding(found)
+    if "\0" in text:
+        return ReadProblem("broken_json", f"broken JSON: a NUL (column {text.index(chr(0)) + 1})")
     try:
         row, end = DECODER.raw_decode(text)
     except (ValueError, RecursionError) as err:
-        return _describe_error(err)
+        return describe_error(err)
     if end != len(text):
         return ReadProblem("broken_json", f"broken JSON: more than one value (column {end + 1})")
-    # Only an escape can bring a lone surrogate into a line that was decoded strictly.
-    return check_text(row) if "\\u" in text or not isinstance(row, dict) else row
+    return check_text(row)
 
 
-def _read_series(text: str, position: int) -> Iterator[tuple[int, dict[str, Any] | ReadProblem]]:
-    while position < len(text):
-        try:
-            row, end = DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError) as err:
-            yield position, _describe_error(err)
-            following = OBJECT_AT_LINE_START.search(text, position + 1)
-            end = following.start() if following else len(text)
-        else:
-            yield position, check_text(row)
-        position = _skip_space(text, end)
-
-
-def _read_array(
-    text: str, position: int, name: str
-) -> Iterator[tuple[int, dict[str, Any] | ReadProblem]]:
-    position = _skip_space(text, position)
-    while not text.startswith("]", position):
-        try:
-            row, end = DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError) as err:
-            raise _refuse_array(text, position, name, _describe_error(err).detail) from err
-        yield position, check_text(row)
-        position = _skip_space(text, end)
-        if text.startswith(",", position):
-            position = _skip_space(text, position + 1)
-        elif not text.startswith("]", position):
-            raise _refuse_array(text, position, name, "broken JSON: expected `,` or `]`")
-    if _skip_space(text, position + 1) != len(text):
-        raise _refuse_array(text, position, name, "more text after the array")
-
-
-def _refuse_array(text: str, position: int, name: str, detail: str) -> RequestError:
-    return RequestError(
-        where=f"{name}:{text.count(chr(10), 0, position) + 1}",
-        message=f"{detail}; in a JSON array the rows after it cannot be told apart",
-        hint="mend it, or write one object a line (JSONL), where a broken row stays alone",
+def _refuse_encoding(found: str) -> ReadProblem:
+    return ReadProblem(
+        "broken_encoding", f"the text is not valid UTF-8 (found {found}); {streams.SAVE_AS_UTF_8}"
     )
 
 
-def _describe_error(err: Exception) -> ReadProblem:
+def _describe_byte(byte: int) -> str:
+    """Name a byte, and what it is in the encoding that most programs for Windows write."""
+    sign = bytes([byte]).decode("cp1252", "ignore")
+    return f'byte 0x{byte:02X}, in Windows-1252 "{sign}",' if sign else f"byte 0x{byte:02X}"
+
+
+def describe_error(err: Exception, place: str = "") -> ReadProblem:
+    """Return the problem that a decoder found; `place` says where, for an error that says it."""
     if isinstance(err, json.JSONDecodeError):
-        place = (
-            f"line {err.lineno}, column {err.colno}" if "\n" in err.doc else f"column {err.colno}"
-        )
+        place = place or f"column {err.colno}"
         return ReadProblem("broken_json", f"broken JSON: {err.msg} ({place})")
     if isinstance(err, RecursionError):
         return ReadProblem("broken_json", "broken JSON: nested too deeply")
     return ReadProblem("broken_json", f"broken JSON: {err}")
-
-
-def _skip_space(text: str, position: int) -> int:
-    found = WHITESPACE.match(text, position)
-    assert found  # the pattern matches the empty string
-    return found.end()
 
 
 def _name_type(value: Any) -> str:

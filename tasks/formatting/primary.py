@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable
 
 from configs.schema import MetricName
 from tasks.formatting.examples import Example, digest_prompt, normalise_text
@@ -13,7 +13,7 @@ MAX_CLOSED_CHARS = 100
 MIN_CLOSED_SHARE = 0.9
 
 
-def choose_primary_metrics(examples: Sequence[Example], kind: Kind) -> tuple[MetricName, ...]:
+def choose_primary_metrics(examples: Iterable[Example], kind: Kind) -> tuple[MetricName, ...]:
     """Choose `exact_match` where the answers are closed, `nll` where they are open.
 
     Answers are closed when at least 90 % of them are short (one line of at most 100 characters)
@@ -23,10 +23,16 @@ def choose_primary_metrics(examples: Sequence[Example], kind: Kind) -> tuple[Met
         examples: The examples that will decide (`test`).
         kind: Whether they are conversations or texts.
     """
-    if kind == "text" or not examples:
+    if kind == "text":
         return ("nll",)
-    num_short = sum(is_short(example.reference) for example in examples)
-    is_closed = num_short >= MIN_CLOSED_SHARE * len(examples) and have_one_right_form(examples)
+    num_examples = num_short = 0
+    answers: dict[bytes, bytes] = {}
+    for example in examples:
+        num_examples += 1
+        num_short += is_short(example.reference)
+        if not _has_same_answer(example, answers):
+            return ("nll",)
+    is_closed = num_examples > 0 and num_short >= MIN_CLOSED_SHARE * num_examples
     return ("exact_match",) if is_closed else ("nll",)
 
 
@@ -36,10 +42,8 @@ def is_short(answer: str) -> bool:
     return len(stripped) <= MAX_CLOSED_CHARS and "\n" not in stripped
 
 
-def have_one_right_form(examples: Sequence[Example]) -> bool:
-    """Return whether equal prompts always have equal answers, up to white space."""
-    answers: dict[str, set[str]] = defaultdict(set)
-    for example in examples:
-        prompt = digest_prompt(example.messages, example.text)
-        answers[prompt].add(normalise_text(example.reference))
-    return all(len(forms) == 1 for forms in answers.values())
+def _has_same_answer(example: Example, answers: dict[bytes, bytes]) -> bool:
+    """Return whether an answer is that of earlier examples with its prompt, up to white space."""
+    prompt = bytes.fromhex(digest_prompt(example.messages, example.text))
+    answer = hashlib.sha256(normalise_text(example.reference).encode()).digest()
+    return answers.setdefault(prompt, answer) == answer

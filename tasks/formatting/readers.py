@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias
 
 from configs.errors import RequestError
-from tasks.formatting.json_rows import ReadProblem, check_text, read_json_document, read_json_lines
+from tasks.formatting import streams
+from tasks.formatting.arrow_rows import read_columns
+from tasks.formatting.csv_rows import read_csv
+from tasks.formatting.json_documents import read_json_document
+from tasks.formatting.json_rows import (
+    ReadProblem,
+    check_text,
+    describe_long_line,
+    read_json_lines,
+)
+from tasks.formatting.streams import HEAD_BYTES, open_text, split_lines, strip_compression
 
-SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt")
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-HEAD_BYTES = 1 << 16
-MAX_FIELD_CHARS = min(sys.maxsize, 2**31 - 1)
+COLUMN_SUFFIXES = (".arrow", ".parquet")
+SUFFIXES = (*COLUMN_SUFFIXES, ".csv", ".json", ".jsonl", ".ndjson", ".txt")
+READABLE = ".arrow .csv .json .jsonl .ndjson .parquet .txt, plain, .gz or .zst"
 
 Row: TypeAlias = dict[str, Any]
 NumberedRow: TypeAlias = tuple[int, Row | ReadProblem]
@@ -38,7 +42,7 @@ def is_readable(name: str) -> bool:
     >>> is_readable("eval/test.jsonl.gz"), is_readable("README.md"), is_readable(".hidden.json")
     (True, False, False)
     """
-    plain = Path(name).name.lower().removesuffix(".gz")
+    plain = strip_compression(name)
     return plain.endswith(SUFFIXES) and not plain.startswith(".")
 
 
@@ -49,121 +53,71 @@ def list_source_files(folder: Path) -> list[SourceFile]:
 
 
 def read_rows(file: SourceFile) -> Iterator[NumberedRow]:
-    """Yield each row of a file with the line it starts on (for Parquet: its number), from 1.
+    """Yield each row of a file with the line it starts on, from 1.
 
-    Blank lines are not rows. Line endings may be LF or CRLF, a byte-order mark is passed over.
+    Of Parquet and Arrow files the row's number stands for the line. Blank lines are not rows. Text
+    is UTF-8, with or without a byte-order mark, or UTF-16 with one; lines may end in LF or CRLF.
 
     Raises:
         RequestError: The file is missing, empty, damaged, or its rows cannot be told apart.
     """
-    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    suffix = Path(strip_compression(file.name)).suffix
+    is_column_file = suffix in COLUMN_SUFFIXES
+    rows = read_columns(file.path, file.name) if is_column_file else _read_text(file, suffix)
     is_empty = True
-    try:
-        with _open_plain(file) as content:
-            for row in _read_content(content, suffix, file.name):
-                is_empty = False
-                yield row
-    except FileNotFoundError as err:
-        raise RequestError(where=file.name, message="there is no such file") from err
-    except (gzip.BadGzipFile, EOFError, zlib.error) as err:
-        raise RequestError(
-            where=file.name, message=f"damaged gzip file ({err})", hint="compress it again"
-        ) from err
+    for row in rows:
+        is_empty = False
+        yield row
     if is_empty:
         raise RequestError(
             where=file.name, message="the file holds no rows", hint="remove it, or fill it"
         )
 
 
-def _open_plain(file: SourceFile) -> IO[bytes]:
-    if file.name.lower().endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(file.path, "rb"))
-    return file.path.open("rb")
+def holds_json_lines(file: SourceFile) -> bool:
+    """Return whether a file is JSONL: one object a line, not an array or indented objects.
 
-
-def _read_content(content: IO[bytes], suffix: str, name: str) -> Iterator[NumberedRow]:
-    if suffix == ".parquet":
-        return _read_parquet(content, name)
-    head = content.read(HEAD_BYTES)
-    mark_bytes = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
-    content.seek(mark_bytes)
-    if suffix == ".csv":
-        return _read_csv(content, name)
-    if suffix == ".txt":
-        return _read_paragraphs(content)
-    first_line = head[mark_bytes:].lstrip().split(b"\n", 1)[0]
+    Raises:
+        RequestError: The file is missing or damaged.
+    """
+    suffix = Path(strip_compression(file.name)).suffix
+    if suffix not in {".jsonl", ".ndjson"}:
+        return False
+    with open_text(file.path, file.name) as content:
+        first_line = content.read(HEAD_BYTES).lstrip().split(b"\n", 1)[0]
     # A row of JSONL never is a lone bracket: that is how an indented document begins.
-    if suffix == ".json" or first_line.strip() in {b"{", b"["}:
-        return read_json_document(content.read(), name)
-    return read_json_lines(content)
+    return first_line.strip() not in {b"{", b"["}
 
 
-def _read_csv(content: IO[bytes], name: str) -> Iterator[NumberedRow]:
-    csv.field_size_limit(MAX_FIELD_CHARS)
-    with io.TextIOWrapper(content, "utf-8", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(text, strict=True)
-        header = _read_csv_header(reader, name)
-        while True:
-            line = reader.line_num + 1
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as err:
-                yield line, _describe_csv_error(err, f"{name}:{line}")
-                continue
-            if len(values) == len(header):
-                yield line, check_text(dict(zip(header, values, strict=True)))
-            elif values:
-                found = f"found {len(values)} values, the header has {len(header)}"
-                yield line, ReadProblem("broken_csv", f"broken CSV: {found}")
-
-
-def _describe_csv_error(err: csv.Error, where: str) -> ReadProblem:
-    if "unexpected end of data" in str(err):
-        raise RequestError(
-            where=where,
-            message="a quote is opened here and never closed: rows cannot be told apart",
-            hint="close it, or double the quotes inside a value",
-        ) from err
-    return ReadProblem("broken_csv", f"broken CSV: {err}")
-
-
-def _read_csv_header(reader: Any, name: str) -> list[str]:
-    try:
-        header: list[str] = next((values for values in reader if values), [])
-    except csv.Error as err:
-        raise RequestError(where=f"{name}:1", message=f"broken CSV header: {err}") from err
-    if len(set(header)) != len(header):
-        raise RequestError(where=f"{name}:1", message=f"the header repeats a name: {header}")
-    return [key.strip() for key in header]
+def _read_text(file: SourceFile, suffix: str) -> Iterator[NumberedRow]:
+    is_document = suffix in {".json", ".jsonl", ".ndjson"} and not holds_json_lines(file)
+    with open_text(file.path, file.name) as content:
+        if suffix == ".csv":
+            yield from read_csv(content, file.name)
+        elif suffix == ".txt":
+            yield from _read_paragraphs(content)
+        elif is_document:
+            yield from read_json_document(content, file.name)
+        else:
+            yield from read_json_lines(split_lines(content))
 
 
 def _read_paragraphs(content: IO[bytes]) -> Iterator[NumberedRow]:
-    lines: list[str] = []
+    lines: list[bytes] = []
     start = 1
-    for number, raw in enumerate(content, start=1):
-        line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
-        if line.strip():
+    for number, line in enumerate(split_lines(content), start=1):
+        if line.decode("utf-8", "surrogateescape").strip():
             start = start if lines else number
             lines.append(line)
         elif lines:
-            yield start, check_text({"text": "\n".join(lines)})
+            yield start, _make_paragraph(lines)
             lines = []
     if lines:
-        yield start, check_text({"text": "\n".join(lines)})
+        yield start, _make_paragraph(lines)
 
 
-def _read_parquet(content: IO[bytes], name: str) -> Iterator[NumberedRow]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(io.BytesIO(content.read()))
-        number = 0
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except (pa.ArrowException, OSError) as err:
-        raise RequestError(where=name, message=f"not a readable Parquet file ({err})") from err
+def _make_paragraph(lines: list[bytes]) -> Row | ReadProblem:
+    if any(len(line) > streams.MAX_LINE_BYTES for line in lines):
+        return describe_long_line()
+    text = b"\n".join(line.rstrip(b"\r\n") for line in lines)
+    return check_text({"text": text.decode("utf-8", "surrogateescape")})

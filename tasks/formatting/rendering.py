@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from configs.errors import RequestError
+from tasks.formatting.base_tokenizer import digest_tokenizer, find_end_ids, load_tokenizer
 from tasks.formatting.chat_templates import find_template
 from tasks.formatting.encoding import PieceEncoder, make_encoder
-from tasks.formatting.examples import Example, Message
-from tasks.formatting.turns import ChatTemplate, Piece, load_chat_template
-from tasks.records.digests import digest_bytes, digest_value
+from tasks.formatting.examples import Example, Message, ToolCall
+from tasks.formatting.turns import (
+    ChatTemplate,
+    Piece,
+    UnrenderableError,
+    load_chat_template,
+)
+from tasks.records.digests import digest_value
 from tasks.records.handles import Kind
 
 IGNORE_INDEX = -100
@@ -28,13 +33,13 @@ class TokenizedExample:
     trained_ends: tuple[int, ...]
     """The positions of the end tokens of the trained turns."""
     untrained_turns: int = 0
-    """Assistant turns that are not trained on, because the template changes them as the
-    conversation goes on (as some do with earlier reasoning)."""
+    """Assistant turns that should be trained on and are not, because the template changes them as
+    the conversation goes on (as some do with earlier reasoning)."""
 
     @property
     def num_trained(self) -> int:
         """Tokens that the loss is taken on."""
-        return sum(label != IGNORE_INDEX for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORE_INDEX)
 
 
 @dataclass(frozen=True)
@@ -58,53 +63,84 @@ class Renderer:
         """Return the token ids and labels of an example.
 
         A conversation is cut where a generation prompt ends and where a turn ends, and the pieces
-        are encoded one by one, so the trained ids are exactly what follows a prompt's ids. A text
-        gets a start token if the tokenizer gives one by itself, and an end token.
+        are encoded one by one, so the trained ids are exactly what follows a prompt's ids. It ends
+        with the last turn that is trained on: nothing is learnt from what follows. A text gets a
+        start token if the tokenizer gives one by itself, and an end token.
 
         Args:
             example: A conversation, or a text; a text is trained on as a whole.
-            assistant_only_loss: Whether only assistant turns are trained on, or every token.
+            assistant_only_loss: Whether only assistant turns are trained on, or every token but
+                those of assistant turns with the weight 0.
 
         Raises:
-            UnrenderableError: The template refuses the conversation.
+            UnrenderableError: The template refuses the conversation, or would leave out its tools.
         """
-        if self.chat_template is None:
-            return self._render_text(example)
-        pieces = self.chat_template.split_conversation(self._break_controls(example.messages))
-        encoded = self._encode_pieces(pieces)
-        input_ids = [i for ids in encoded for i in ids]
-        labels: list[int] = []
-        ends: list[int] = []
-        for piece, ids in zip(pieces, encoded, strict=True):
-            is_labelled = piece.is_trained or not assistant_only_loss
-            labels += ids if is_labelled else [IGNORE_INDEX] * len(ids)
-            ends += [len(labels) - 1] if piece.is_trained else []
-        labels[0] = IGNORE_INDEX
-        assert all(input_ids[end] == self.end_token_ids[0] for end in ends)
-        num_turns = sum(message.role == "assistant" for message in example.messages)
-        return TokenizedExample(input_ids, labels, tuple(ends), num_turns - len(ends))
+        pieces = self._cut_example(example)
+        return self._label_pieces(example, pieces, self._encode_pieces(pieces), assistant_only_loss)
+
+    def render_examples(
+        self, examples: Sequence[Example], assistant_only_loss: bool = True
+    ) -> list[TokenizedExample | UnrenderableError]:
+        """Return for each example what `render_example` gives, or the error that it raises.
+
+        All of them are encoded in one call, at the tokenizer's own speed.
+        """
+        cut: list[list[Piece] | UnrenderableError] = []
+        for example in examples:
+            try:
+                cut.append(self._cut_example(example))
+            except UnrenderableError as err:
+                cut.append(err)
+        texts = [[p.text for p in pieces] for pieces in cut if isinstance(pieces, list)]
+        encoded = iter(self.encoder.encode_texts(texts))
+        return [
+            self._label_pieces(example, pieces, next(encoded), assistant_only_loss)
+            if isinstance(pieces, list)
+            else pieces
+            for example, pieces in zip(examples, cut, strict=True)
+        ]
 
     def render_prompt(self, example: Example) -> list[int]:
         """Return the ids to answer, a prefix of those of `render_example`.
 
-        A conversation's are all before its last assistant turn, with a generation prompt. A text
-        is its own prompt: it is continued.
+        A conversation's are all before its answer, with a generation prompt. A text is its own
+        prompt: it is continued.
 
         Raises:
             UnrenderableError: The template refuses the conversation.
         """
         if self.chat_template is None:
-            return self._render_text(example).input_ids[:-1]
-        return self.encode_prompt(example.prompt)
+            return self.render_example(example).input_ids[:-1]
+        return self.encode_prompt(example.prompt, example.tools)
 
-    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Return the ids of messages that wait for an answer, with a generation prompt.
+    def render_reference(self, example: Example) -> str:
+        """Return the right answer as a model writes it, to be compared with a decoded answer.
+
+        A plain answer is its text; tool calls are what the template makes of them.
 
         Raises:
-            UnrenderableError: The template refuses the messages.
+            UnrenderableError: The template refuses the conversation.
+        """
+        if not example.messages or not example.messages[example.answer_at].tool_calls:
+            return example.reference
+        tokens = self.render_example(example)
+        start = len(self.render_prompt(example))
+        return self.decode(tokens.input_ids[start : tokens.trained_ends[-1] + 1])
+
+    def encode_prompt(self, messages: Sequence[Message], tools: str = "") -> list[int]:
+        """Return the ids of messages that wait for an answer, with a generation prompt.
+
+        Args:
+            messages: The messages before the answer.
+            tools: The tools that may be called, as a JSON list; empty for none.
+
+        Raises:
+            UnrenderableError: The template refuses the messages, or would leave out the tools.
         """
         assert self.chat_template is not None, "a renderer of texts has no conversations"
-        pieces = self.chat_template.split_prompt(self._break_controls(messages))
+        messages, tools = self._break_controls(messages), self.encoder.break_controls(tools)
+        self.chat_template.check_tools(messages, tools)
+        pieces = self.chat_template.split_prompt(messages, tools)
         return [i for ids in self._encode_pieces(pieces) for i in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -120,13 +156,60 @@ class Renderer:
             self.tokenizer.chat_template = self.chat_template.text
         self.tokenizer.save_pretrained(folder)
 
-    def _render_text(self, example: Example) -> TokenizedExample:
-        [body] = self.encoder.encode_pieces([self.encoder.break_controls(example.text)])
+    def _cut_example(self, example: Example) -> list[Piece]:
+        if self.chat_template is None:
+            return [Piece(self.encoder.break_controls(example.text), is_trained=True)]
+        messages = self._break_controls(example.messages[: example.answer_at + 1])
+        tools = self.encoder.break_controls(example.tools)
+        self.chat_template.check_tools(messages, tools)
+        return self.chat_template.split_conversation(messages, tools)
+
+    def _label_pieces(
+        self,
+        example: Example,
+        pieces: Sequence[Piece],
+        encoded: Sequence[list[int]],
+        assistant_only_loss: bool,
+    ) -> TokenizedExample:
+        if self.chat_template is None:
+            return self._label_text(encoded[0])
+        input_ids = [i for ids in encoded for i in ids]
+        labels: list[int] = []
+        ends: list[int] = []
+        for piece, ids in zip(pieces, encoded, strict=True):
+            is_labelled = piece.is_trained or not (assistant_only_loss or piece.is_excluded)
+            labels += ids if is_labelled else [IGNORE_INDEX] * len(ids)
+            ends += [len(labels) - 1] if piece.is_trained else []
+        labels[0] = IGNORE_INDEX
+        assert all(input_ids[end] == self.end_token_ids[0] for end in ends)
+        turns = example.messages[: example.answer_at + 1]
+        num_turns = sum(turn.role == "assistant" and turn.is_trained for turn in turns)
+        return TokenizedExample(input_ids, labels, tuple(ends), num_turns - len(ends))
+
+    def _label_text(self, body: Sequence[int]) -> TokenizedExample:
         input_ids = [*self.encoder.start_ids, *body, self.end_token_ids[0]]
         return TokenizedExample(input_ids, [IGNORE_INDEX, *input_ids[1:]], (len(input_ids) - 1,))
 
     def _break_controls(self, messages: Sequence[Message]) -> list[Message]:
-        return [Message(m.role, self.encoder.break_controls(m.content)) for m in messages]
+        return [self._break_message(message) for message in messages]
+
+    def _break_message(self, message: Message) -> Message:
+        break_controls = self.encoder.break_controls
+        content = break_controls(message.content)
+        is_plain = not (message.tool_calls or message.tool_call_id or message.name)
+        if is_plain and content == message.content:
+            return message
+        calls = [
+            ToolCall(break_controls(c.name), break_controls(c.arguments), break_controls(c.id))
+            for c in message.tool_calls
+        ]
+        return replace(
+            message,
+            content=content,
+            tool_calls=tuple(calls),
+            tool_call_id=break_controls(message.tool_call_id),
+            name=break_controls(message.name),
+        )
 
     def _encode_pieces(self, pieces: Sequence[Piece]) -> list[list[int]]:
         return self.encoder.encode_pieces([piece.text for piece in pieces])
@@ -143,51 +226,17 @@ def load_renderer(tokenizer_folder: Path | str, chat_template: str | None, kind:
     Raises:
         RequestError: There is no tokenizer or template, or the two do not fit.
     """
-    tokenizer = _load_tokenizer(tokenizer_folder)
+    tokenizer = load_tokenizer(tokenizer_folder)
     template = None
     if kind == "messages":
         template = load_chat_template(tokenizer, find_template(tokenizer, chat_template))
-    ends = _find_end_ids(tokenizer, template)
+    ends = find_end_ids(tokenizer, template.end_token if template else None)
     pad = tokenizer.pad_token_id
     return Renderer(
         tokenizer=tokenizer,
-        digest=digest_value([kind, template and template.text, _digest_tokenizer(tokenizer)]),
+        digest=digest_value([kind, template and template.text, digest_tokenizer(tokenizer)]),
         end_token_ids=ends,
         pad_token_id=ends[-1] if pad is None else pad,
         chat_template=template,
         encoder=make_encoder(tokenizer, template.end_token if template else ""),
     )
-
-
-def _load_tokenizer(folder: Path | str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as err:
-        raise RequestError(
-            where="model.model_name_or_path",
-            message=f"no tokenizer can be loaded from {folder} ({err})",
-            hint="a base model's folder holds tokenizer.json and tokenizer_config.json",
-        ) from err
-
-
-def _find_end_ids(tokenizer: Any, template: ChatTemplate | None) -> tuple[int, ...]:
-    own = tokenizer.eos_token_id
-    if template is not None:
-        end = tokenizer.convert_tokens_to_ids(template.end_token)
-        return (end,) if own in {None, end} else (end, own)
-    if own is None:
-        raise RequestError(
-            where="model.model_name_or_path",
-            message="the tokenizer has no eos token: a model of texts could not learn to stop",
-        )
-    return (own,)
-
-
-def _digest_tokenizer(tokenizer: Any) -> str:
-    """Return the digest of what a tokenizer does, however its files are written."""
-    if not tokenizer.is_fast:
-        return digest_value([sorted(tokenizer.get_vocab().items()), tokenizer.special_tokens_map])
-    backend: str = tokenizer.backend_tokenizer.to_str()
-    return digest_value([digest_bytes(backend.encode()), tokenizer.special_tokens_map])

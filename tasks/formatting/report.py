@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from configs.schema import DataConfig
+from tasks.formatting.assembly import SplitFigures
 from tasks.formatting.intake import Intake
-from tasks.formatting.ledger import LedgerEntry, count_reasons, count_rows, list_problems
-from tasks.formatting.rendering import Renderer
-from tasks.formatting.tokenizing import Split
+from tasks.formatting.ledger import Tally, count_reasons, count_rows, list_problems
+from tasks.formatting.token_parts import PartSummary
+
+MAX_KINDS = 50  # more are listed together
 
 
 def write_report(
-    entries: Sequence[LedgerEntry],
-    splits: dict[str, Split],
+    summary: PartSummary,
+    splits: Mapping[str, SplitFigures],
     *,
     intake: Intake,
-    renderer: Renderer,
     data: DataConfig,
     primary_metrics: Sequence[str],
 ) -> str:
     """Return a Markdown page of counts by split, reason and kind, lengths and rejected rows."""
     sections = [
         "# Data report",
-        _describe_rows(entries),
+        _describe_rows(summary.tally),
         _describe_splits(splits),
-        _describe_kinds(splits),
-        _describe_rejections(entries),
+        _describe_kinds({name: summary.kinds.get(name, Counter()) for name in splits}),
+        _describe_rejections(summary.tally),
+        _describe_findings(intake),
         _describe_settings(intake, data, primary_metrics),
-        _describe_notes(splits, renderer),
+        _describe_notes(summary),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -47,82 +48,84 @@ def _format_cell(cell: object) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _describe_rows(entries: Sequence[LedgerEntry]) -> str:
-    rows = count_rows(entries)
+def _describe_rows(tally: Tally) -> str:
+    rows = count_rows(tally)
     header = ("read", "kept", "invalid", "filtered", "cut")
     values = (rows.read, rows.kept, rows.invalid, rows.filtered, rows.cut)
     return "## Rows\n\n" + format_table(header, [values])
 
 
-def _describe_splits(splits: dict[str, Split]) -> str:
+def _describe_splits(splits: Mapping[str, SplitFigures]) -> str:
     header = (
         "split", "rows", "groups", "tokens", "trained tokens", "share", "median length", "longest",
     )  # fmt: skip
     rows = []
-    for name, split in splits.items():
-        record = split.summarise()
-        lengths = [len(tokens.input_ids) for tokens in split.tokens]
+    for name, figures in splits.items():
+        record = figures.record
         share = f"{record.trained_tokens / record.tokens:.1%}"
-        middle = round(statistics.median(lengths))
         rows.append(
-            (name, record.rows, record.groups, record.tokens, record.trained_tokens, share, middle,
-             max(lengths))
+            (name, record.rows, record.groups, record.tokens, record.trained_tokens, share,
+             figures.median_tokens, figures.longest_tokens)
         )  # fmt: skip
     return "## Splits\n\n" + format_table(header, rows)
 
 
-def _describe_kinds(splits: dict[str, Split]) -> str:
-    counts = {
-        name: Counter(str(e.fields["kind"]) for e in split.examples if "kind" in e.fields)
-        for name, split in splits.items()
-    }
-    kinds = sorted(set().union(*counts.values()))
-    if not kinds:
+def _describe_kinds(counts: Mapping[str, Counter[str]]) -> str:
+    totals = sum(counts.values(), Counter[str]())
+    if not totals:
         return ""
-    rows = [(kind, *(count[kind] for count in counts.values())) for kind in kinds]
+    kinds = sorted(sorted(totals), key=lambda kind: -totals[kind])
+    listed, others = sorted(kinds[:MAX_KINDS]), kinds[MAX_KINDS:]
+    rows: list[tuple[object, ...]] = [
+        (kind, *(count[kind] for count in counts.values())) for kind in listed
+    ]
+    if others:
+        sums = (sum(count[kind] for kind in others) for count in counts.values())
+        rows.append((f"{len(others):,} other kinds", *sums))
     return "## Rows by kind\n\n" + format_table(("kind", *counts), rows)
 
 
-def _describe_rejections(entries: Sequence[LedgerEntry]) -> str:
+def _describe_rejections(tally: Tally) -> str:
     reasons = [
         (outcome, reason, count)
         for outcome in ("invalid", "filtered")
-        for reason, count in count_reasons(entries, outcome).items()
+        for reason, count in count_reasons(tally, outcome).items()
     ]
     if not reasons:
         return ""
-    first = [*list_problems(entries, "invalid"), *list_problems(entries, "filtered")]
+    first = [*list_problems(tally, "invalid"), *list_problems(tally, "filtered")]
     table = format_table(("outcome", "reason", "rows"), reasons)
     return "\n".join(["## Rows left out\n", table, "", *(f"- {line}" for line in first)])
+
+
+def _describe_findings(intake: Intake) -> str:
+    if not intake.sightings.findings:
+        return ""
+    rows = sorted(intake.sightings.findings.items(), key=lambda item: (-item[1], item[0]))
+    return "## Findings\n\n" + format_table(("found", "rows"), rows)
 
 
 def _describe_settings(intake: Intake, data: DataConfig, primary_metrics: Sequence[str]) -> str:
     formats = Counter(intake.formats.values())
     lines = [f"- format: {', '.join(f'{n} ({c} files)' for n, c in sorted(formats.items()))}"]
     lines += [
-        f'- role "{name}" read as {role}: {intake.mapped_roles[name]:,} turns'
+        f'- role "{name}" read as {role}: {intake.sightings.mapped_roles[name]:,} turns'
         for name, role in sorted(data.roles.items())
     ]
     lines.append(f"- metrics that decide: {', '.join(primary_metrics)}")
     return "\n".join(["## Settings\n", *lines])
 
 
-def _describe_notes(splits: dict[str, Split], renderer: Renderer) -> str:
-    untrained = sum(t.untrained_turns for split in splits.values() for t in split.tokens)
-    controls = sum(
-        bool(renderer.encoder.control_tokens.search(content))
-        for split in splits.values()
-        for example in split.examples
-        for content in [example.text, *(message.content for message in example.messages)]
-    )
+def _describe_notes(summary: PartSummary) -> str:
     notes = []
-    if untrained:
+    if summary.untrained_turns:
         notes.append(
-            f"- {untrained:,} earlier assistant turns are not trained on: the chat template "
-            "changes them as the conversation goes on"
+            f"- {summary.untrained_turns:,} earlier assistant turns are not trained on: the chat "
+            "template changes them as the conversation goes on"
         )
-    if controls:
+    if summary.control_texts:
         notes.append(
-            f"- {controls:,} texts hold the spelling of a control token; it is read as plain text"
+            f"- {summary.control_texts:,} texts hold the spelling of a control token; it is read "
+            "as plain text"
         )
     return "\n".join(["## Notes\n", *notes]) if notes else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.formatting.examples import Example, Message
+from tasks.formatting.examples import Example, message_from_dict, message_to_dict
 from tasks.records.digests import digest_value
 from tasks.records.handles import Record
 from tasks.records.writing import read_jsonl
@@ -15,25 +16,20 @@ if TYPE_CHECKING:
     from tasks.formatting.rendering import Renderer
 
 
-class Turn(Record):
-    """One turn of a probe's prompt."""
-
-    role: str
-    content: str
-
-
 class Probe(Record):
     """One prompt with what the evaluated model answered."""
 
     id: str
-    messages: tuple[Turn, ...]
-    """The prompt's turns; empty where the model continues plain text."""
+    messages: tuple[dict[str, Any], ...]
+    """The prompt's turns as examples are stored; empty where the model continues plain text."""
     text: str
     """The beginning of a plain text; empty for a conversation."""
     prediction: str | None
     """The evaluated answer; None for plain text, which is evaluated by NLL alone."""
     ended: bool
     """Whether the evaluated answer ended by itself."""
+    tools: str = ""
+    """The tools that may be called, as a JSON list; empty when there are none."""
 
     def render(self, renderer: Renderer) -> list[int]:
         """Return the prompt's token ids."""
@@ -43,7 +39,8 @@ class Probe(Record):
     def model_input(self) -> dict[str, Any]:
         """The prompt as a row for the registered model."""
         if self.messages:
-            return {"messages": [turn.model_dump() for turn in self.messages]}
+            tools = {"tools": self.tools} if self.tools else {}
+            return {"messages": list(self.messages), **tools}
         return {"text": self.text}
 
 
@@ -64,13 +61,14 @@ def choose_probes(examples: Sequence[Example], predictions: Path, num_probes: in
 
 def _make_probe(example: Example, answer: dict[str, Any]) -> Probe:
     if example.messages:
-        turns = tuple(Turn(role=m.role, content=m.content) for m in example.prompt)
+        turns = tuple(message_to_dict(replace(m, is_trained=True)) for m in example.prompt)
         return Probe(
             id=example.id,
             messages=turns,
             text="",
             prediction=answer["prediction"],
             ended=answer["ended"],
+            tools=example.tools,
         )
     beginning = example.text[: max(1, len(example.text) // 2)]
     return Probe(id=example.id, messages=(), text=beginning, prediction=None, ended=False)
@@ -81,12 +79,22 @@ def render_input(renderer: Renderer, row: Mapping[str, Any]) -> list[int]:
 
     Args:
         renderer: The model's renderer.
-        row: `messages`, a list of turns with `role` and `content`, or `text`.
+        row: `messages`, a list of turns with `role` and `content` (and `tool_calls`, each with
+            `name` and `arguments` as JSON), with `tools` as a JSON list; or `text`.
     """
     if renderer.chat_template is None:
         return renderer.render_prompt(Example("", "", (), row["text"], origin=""))
-    turns = [Message(turn["role"], turn["content"]) for turn in row["messages"]]
-    return renderer.encode_prompt(turns)
+    turns = [message_from_dict(_drop_absent(turn)) for turn in row["messages"]]
+    tools = row.get("tools")
+    return renderer.encode_prompt(turns, tools if isinstance(tools, str) else "")
+
+
+def _drop_absent(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a turn without the keys that a table of turns fills with null."""
+    found = {key: value for key, value in turn.items() if value is not None}
+    if "tool_calls" in found:
+        found["tool_calls"] = [_drop_absent(call) for call in found["tool_calls"]]
+    return found
 
 
 def measure_logits(model: Any, prompts: Sequence[Sequence[int]]) -> Any:

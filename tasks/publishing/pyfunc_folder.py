@@ -18,7 +18,7 @@ CODE = ("configs", "tasks/__init__.py", "tasks/records", "tasks/formatting", "ta
         "tasks/evaluation", "tasks/publishing", "tasks/tracking")  # fmt: skip
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "peft", "accelerate",
                 "safetensors", "jinja2", "pydantic", "pandas", "numpy", "PyYAML",
-                "filelock")  # fmt: skip
+                "filelock", "orjson")  # fmt: skip
 QUANTIZATION_FIELDS = ("bnb_4bit_quant_type", "use_bnb_nested_quant")
 
 
@@ -95,15 +95,33 @@ def _make_signature(settings: ModelSettings) -> Any:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    turn = Object([Property("role", DataType.string), Property("content", DataType.string)])
+    string = DataType.string
+    call = Object(
+        [
+            Property("name", string),
+            Property("arguments", string),
+            Property("id", string, required=False),
+        ]
+    )
+    turn = Object(
+        [
+            Property("role", string),
+            Property("content", string),
+            Property("tool_calls", Array(call), required=False),
+            Property("tool_call_id", string, required=False),
+            Property("name", string, required=False),
+        ]
+    )
     prompts = {
-        "messages": ColSpec(Array(turn), "messages"),
-        "text": ColSpec(DataType.string, "text"),
-    }
+        "messages": [
+            ColSpec(Array(turn), "messages"), ColSpec(string, "tools", required=False),
+        ],
+        "text": [ColSpec(string, "text")],
+    }  # fmt: skip
     longest = ParamSpec("max_new_tokens", DataType.long, settings.max_new_tokens)
     return ModelSignature(
-        inputs=Schema([prompts[settings.kind]]),
-        outputs=Schema([ColSpec(DataType.string)]),
+        inputs=Schema(prompts[settings.kind]),
+        outputs=Schema([ColSpec(string)]),
         params=ParamSchema([longest]),
     )
 

@@ -106,6 +106,14 @@ class FormattedData(Handle):
     """The metrics that decide, chosen from the data before training (or as configured)."""
 
 
+class PreparedData(Handle):
+    """The formatted data, committed beside its raw data; path and digest are its own."""
+
+    uri: str
+    """`lakefs://REPOSITORY/COMMIT/PATH`."""
+    commit: str
+
+
 class TrainedModel(Handle):
     """A trained adapter or full model with its training record; `digest` is of `model/`."""
 

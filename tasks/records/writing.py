@@ -36,6 +36,13 @@ def share_file(path: Path) -> None:
     path.chmod(0o666 & ~umask)
 
 
+def share_folder(folder: Path) -> None:
+    """Give a folder that was made for its owner alone the mode that the umask asks for."""
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with open_atomic(path) as file:
@@ -63,6 +70,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSON-lines file."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON-lines file one by one, for files that do not fit the memory."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
 
 
 def replace_link(link: Path, target: Path) -> None:

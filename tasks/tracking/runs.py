@@ -16,6 +16,7 @@ from configs.errors import RequestError
 from tasks.tracking.store import (
     explain_failures,
     find_artifact_root,
+    find_database_file,
     find_tracking_uri,
     has_server,
     open_client,
@@ -112,6 +113,25 @@ def _find_run(client: MlflowClient, experiment_id: str, run_folder: str) -> Run 
         [experiment_id], f"tags.`{RUN_FOLDER_TAG}` = '{run_folder}'", max_results=1
     )
     return runs[0] if runs else None
+
+
+def find_run(project: str, run_folder: str) -> Run | None:
+    """Return the MLflow run of a run folder with its tags, or None; nothing is made.
+
+    Args:
+        project: The MLflow experiment.
+        run_folder: The run folder's name.
+
+    Raises:
+        RunError: MLflow does not answer.
+    """
+    file = find_database_file(find_tracking_uri())
+    if file and not file.exists():
+        return None
+    client = open_client()
+    with explain_failures("MLflow's tracking", find_tracking_uri()):
+        experiment = client.get_experiment_by_name(project)
+        return experiment and _find_run(client, experiment.experiment_id, run_folder)
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -84,7 +84,8 @@ class SampleWriter(TrainerCallback):  # type: ignore[misc]
             answers = generate_greedily(model, prompts, renderer)
         return [
             f"**Prompt**\n\n{_quote(renderer.decode(ids))}\n**Expected**\n\n"
-            f"{_quote(example.reference)}\n**Answer**\n\n{_quote(renderer.decode(answer))}"
+            f"{_quote(renderer.render_reference(example))}\n**Answer**\n\n"
+            f"{_quote(renderer.decode(answer))}"
             for ids, example, answer in zip(prompts, self.prompts.examples, answers, strict=True)
         ]
 

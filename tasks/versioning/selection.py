@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from configs.errors import RequestError
-from tasks.versioning.sources import SourceFile
+from tasks.versioning.layouts import TRAIN, find_hub_splits, find_saved_splits
+from tasks.versioning.sources import HUB_SCHEME, SourceFile
 
 EVALUATION_FOLDER = "eval"
-EVALUATION_SETS = ("test", "dev", "adversarial")
+EVALUATION_SETS = ("test", "dev", "adversarial", "validation")
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Selection:
     """The files of a source by what they are for."""
 
     train: tuple[str, ...]
-    evaluation: dict[str, str]
-    """Evaluation set name to file."""
+    evaluation: dict[str, tuple[str, ...]]
+    """Evaluation set name to its files: one, or the parts of a saved or hub split."""
     passed_over: tuple[str, ...]
 
 
@@ -49,7 +50,10 @@ def select_files(
         _require_readable(names, is_readable, source)
         return Selection(tuple(names), {}, ())
     evaluation = _find_evaluation_sets(names, is_readable, source)
-    others = [n for n in names if PurePosixPath(n).parts[0] != EVALUATION_FOLDER]
+    splits = _find_splits(names, pattern, is_readable, source)
+    evaluation |= _group_splits(splits, evaluation, source)
+    outside = [n for n in names if PurePosixPath(n).parts[0] != EVALUATION_FOLDER]
+    others = [n for n in outside if splits.get(n, TRAIN) == TRAIN]
     if pattern is None:
         train = [name for name in others if is_readable(name)]
     else:
@@ -60,17 +64,17 @@ def select_files(
             message=f"no training file among {len(names)} files"
             + (f" for the pattern {pattern!r}" if pattern else ""),
             where=f"data.source={source}",
-            allowed=".jsonl, .json, .csv, .txt, .parquet, plain or .gz",
+            allowed=".arrow, .csv, .json, .jsonl, .ndjson, .parquet, .txt, plain, .gz or .zst",
             hint="name the files with data.pattern" if pattern is None else "change data.pattern",
         )
-    chosen = {*train, *evaluation.values()}
+    chosen = {*train, *(name for files in evaluation.values() for name in files)}
     return Selection(tuple(train), evaluation, tuple(n for n in names if n not in chosen))
 
 
 def _find_evaluation_sets(
     names: Sequence[str], is_readable: Callable[[str], bool], source: str
-) -> dict[str, str]:
-    found: dict[str, str] = {}
+) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
     for name in names:
         path = PurePosixPath(name)
         set_name = path.name.split(".")[0]
@@ -80,12 +84,43 @@ def _find_evaluation_sets(
             continue
         if set_name in found:
             raise RequestError(
-                message=f"two files for the set {set_name}: {found[set_name]} and {name}",
+                message=f"two files for the set {set_name}: {found[set_name][0]} and {name}",
                 where=f"data.source={source}",
                 allowed=f"one file for each of {', '.join(EVALUATION_SETS)}",
                 hint="remove one of them",
             )
-        found[set_name] = name
+        found[set_name] = (name,)
+    return found
+
+
+def _find_splits(
+    names: Sequence[str], pattern: str | None, is_readable: Callable[[str], bool], source: str
+) -> dict[str, str]:
+    """Return what the files of known layouts are for; the empty text for what is no row at all."""
+    saved = find_saved_splits(names)
+    if not source.startswith(HUB_SCHEME):
+        return saved
+    found = find_hub_splits([name for name in names if is_readable(name) and name not in saved])
+    # A pattern chooses for itself among the files that no split claims.
+    return {name: split or (TRAIN if pattern else "") for name, split in found.items()} | saved
+
+
+def _group_splits(
+    splits: Mapping[str, str], evaluation: Mapping[str, object], source: str
+) -> dict[str, tuple[str, ...]]:
+    """Return the files of each split that is an evaluation set."""
+    outside = {n: s for n, s in splits.items() if PurePosixPath(n).parts[0] != EVALUATION_FOLDER}
+    found = {
+        set_name: tuple(sorted(name for name, split in outside.items() if split == set_name))
+        for set_name in EVALUATION_SETS
+        if set_name in outside.values()
+    }
+    if twice := sorted(found.keys() & evaluation.keys()):
+        raise RequestError(
+            message=f"the set {twice[0]} stands in {EVALUATION_FOLDER}/ and is a split of the data",
+            where=f"data.source={source}",
+            allowed="one of them",
+        )
     return found
 
 
@@ -97,6 +132,6 @@ def _require_readable(
             raise RequestError(
                 message=f"{name} is not a kind of file that hone reads",
                 where=f"data.source={source}",
-                allowed=".jsonl, .json, .csv, .txt, .parquet, plain or .gz",
+                allowed=".arrow, .csv, .json, .jsonl, .ndjson, .parquet, .txt, plain, .gz or .zst",
                 hint="convert it, or choose other files with data.pattern",
             )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from configs.errors import RequestError
 from tasks.versioning.selection import Selection, select_files
-from tasks.versioning.sources import Source, SourceFile, open_source
-from tasks.versioning.store import digest_tree, store_file
+from tasks.versioning.sources import Pins, Source, SourceFile, open_source
+from tasks.versioning.store import digest_tree, store_files
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def take_snapshot(
     Raises:
         RequestError: A source is missing or holds nothing to read.
     """
-    opened = open_source(source, locate(source))
+    pins: Pins = {}
+    opened = open_source(source, locate(source), pins=pins)
     files = opened.list_files()
     selection = select_files(
         files,
@@ -55,27 +56,31 @@ def take_snapshot(
         is_readable=is_readable,
         source=source,
     )
-    _require_content(files, (*selection.train, *selection.evaluation.values()), source)
+    chosen = (*selection.train, *(n for names in selection.evaluation.values() for n in names))
+    _require_content(files, chosen, source)
     extras = {
-        set_name: _open_set(set_name, uri, locate(uri), selection)
+        set_name: _open_set(set_name, uri, locate(uri), selection, pins)
         for set_name, uri in sorted(eval_sources.items())
     }
-    tree = {f"train/{name}": store_file(opened, name, blobs) for name in selection.train}
-    for set_name, name in selection.evaluation.items():
-        tree[f"eval/{set_name}/{name.rsplit('/', 1)[-1]}"] = store_file(opened, name, blobs)
+    digests = store_files(opened, chosen, blobs)
+    tree = {f"train/{name}": digests[name] for name in selection.train}
+    for set_name, names in selection.evaluation.items():
+        # The parts of a split may have equal names in different folders.
+        shorten = (lambda name: name.rsplit("/", 1)[-1]) if len(names) == 1 else str
+        tree |= {f"eval/{set_name}/{shorten(name)}": digests[name] for name in names}
     for set_name, extra in extras.items():
         name = extra.list_files()[0].name
-        tree[f"eval/{set_name}/{name}"] = store_file(extra, name, blobs)
+        tree |= {f"eval/{set_name}/{name}": store_files(extra, [name], blobs)[name]}
     tree_digest = digest_tree(tree)
     num_bytes = sum((blobs / digest).stat().st_size for digest in tree.values())
     commit = opened.commit or tree_digest[:40]
     return Snapshot(source, commit, tree, num_bytes, selection.passed_over)
 
 
-def _open_set(set_name: str, uri: str, place: Path, selection: Selection) -> Source:
+def _open_set(set_name: str, uri: str, place: Path, selection: Selection, pins: Pins) -> Source:
     """Open one of `data.eval_sources`: a file with content, under a name that is free."""
     where = f"data.eval_sources.{set_name}"
-    extra = open_source(uri, place, where=where)
+    extra = open_source(uri, place, where=where, pins=pins)
     if not extra.is_single_file:
         raise RequestError(
             message=f"{uri} is a folder", where=where, allowed="one file for each evaluation set"

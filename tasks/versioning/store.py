@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.records.digests import digest_file, digest_value
-from tasks.versioning.sources import Source
+from tasks.versioning.sources import BulkSource, Source
+
+
+def store_files(source: Source, names: Sequence[str], blobs: Path) -> dict[str, str]:
+    """Bring files' bytes into `blobs`, and return their SHA-256 by name."""
+    if isinstance(source, BulkSource):
+        return source.fetch_files(names, blobs)
+    return {name: store_file(source, name, blobs) for name in names}
 
 
 def store_file(source: Source, name: str, blobs: Path) -> str:

@@ -42,7 +42,8 @@ def test_preset_loads_and_round_trips(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     assert reload_dump(config, tmp_path) == config
     assert check_config(config.model_dump(mode="json")) == config
-    assert config.data.source == "data/flowroll"
+    lakefs = "lakefs://hone/main/flowroll"
+    assert config.data.source == (lakefs if name == "tiny-lakefs" else "data/flowroll")
     assert config.publish.name.startswith("flowroll-")
 
 

@@ -15,7 +15,7 @@ from tasks.evaluation.evaluate import (
 )
 from tasks.evaluation.metrics import compute_metrics
 from tasks.evaluation.predictions import read_splits
-from tasks.formatting.examples import Example, Message, digest_prompt
+from tasks.formatting.examples import Example, Message, ToolCall, digest_prompt
 from tasks.formatting.rendering import Renderer, load_renderer
 from tasks.records.observer import SilentObserver
 from tests.tasks.evaluation.conftest import TINY_BASE
@@ -95,6 +95,37 @@ def test_conversations_are_described_for_people() -> None:
         "a", "a", (*turns, Message("user", "?"), Message("assistant", "!")), "", "x:1"
     )
     assert join_scored_text(example) == "Ho!"
+
+
+def test_calls_are_lines_of_json_and_untrained_turns_are_not_scored() -> None:
+    call = Message("assistant", "", (ToolCall("add", '{"a": 1}'),))
+    turns = (Message("user", "Hi"), call, Message("tool", "1"), Message("assistant", "One."))
+    written = '{"name": "add", "arguments": {"a": 1}}'
+    assert describe_prompt(turns[:3]) == f"user: Hi\nassistant: {written}\ntool: 1"
+    example = Example("a", "a", turns, "", "x:1")
+    assert join_scored_text(example) == f"{written}One."
+    untrained = replace(example, messages=(turns[0], replace(call, is_trained=False), *turns[2:]))
+    assert join_scored_text(untrained) == "One."
+
+
+def test_a_called_tool_is_compared_in_the_template_s_words(
+    tiny_base: Any, examples: list[Example], tmp_path: Path
+) -> None:
+    template = tmp_path / "calls.jinja"
+    template.write_text(
+        "{%- for m in messages -%}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "{%- for c in m.tool_calls or [] -%}<call>{{ c.function | tojson }}</call>{%- endfor -%}"
+        "<|im_end|>\n{%- endfor -%}"
+        "{%- if add_generation_prompt -%}<|im_start|>assistant\n{%- endif -%}"
+    )
+    renderer = load_renderer(TINY_BASE, str(template), "messages")
+    call = Message("assistant", "", (ToolCall("add", '{"a": 1}'),))
+    example = replace(examples[0], messages=(Message("user", "Add."), call))
+    evaluate_model(
+        tiny_base, renderer, {"test": [example]}, tmp_path, evaluation=EVALUATION, **SETTINGS
+    )
+    [prediction] = read_splits(tmp_path)["test"]
+    assert prediction.reference == '<call>{"name": "add", "arguments": {"a": 1}}</call>'
 
 
 def test_a_row_that_does_not_fit_names_its_origin(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from configs.errors import RequestError
 from configs.schema import DataConfig
-from tasks.formatting.build import FormatResult, format_data
+from tasks.formatting import build, token_parts
+from tasks.formatting.assignments import read_assignments
+from tasks.formatting.build import FormatResult, Workload, format_data
 from tasks.formatting.examples import read_examples
 from tasks.formatting.rendering import IGNORE_INDEX, load_renderer
 from tasks.records.digests import digest_folder
@@ -39,7 +42,12 @@ TEST_ROWS = make_rows(5, start=1000)
 @pytest.fixture
 def run(tmp_path: Path, byte_level_tokenizer: Path, write_source: WriteSource) -> Format:
     def run_format(
-        files: dict[str, Any], *, out: str = "out", max_length: int = 200, **data: Any
+        files: dict[str, Any],
+        *,
+        out: str = "out",
+        max_length: int = 200,
+        workload: Workload | None = None,
+        **data: Any,
     ) -> FormatResult:
         kind = data.get("format")
         return format_data(
@@ -50,6 +58,7 @@ def run(tmp_path: Path, byte_level_tokenizer: Path, write_source: WriteSource) -
             chat_template=None if kind == "text" else "chatml",
             max_length=max_length,
             assistant_only_loss=True,
+            workload=workload,
         )
 
     return run_format
@@ -98,6 +107,104 @@ def test_the_same_input_gives_the_same_bytes(run: Format, tmp_path: Path) -> Non
     files = {"train/a.jsonl": make_rows(60), "eval/test/t.jsonl": TEST_ROWS}
     assert run(files, out="one") == run(files, out="two")
     assert digest_folder(tmp_path / "one") == digest_folder(tmp_path / "two")
+
+
+MIXED_ROWS = [*make_rows(60), make_rows(1)[0], {"messages": []}, chat("long", "x " * 300)]
+
+
+@pytest.mark.parametrize(
+    "workload", [Workload(900, num_processes=1), Workload(3000, num_processes=2)]
+)
+def test_the_result_does_not_depend_on_how_the_work_is_cut(
+    run: Format, tmp_path: Path, workload: Workload
+) -> None:
+    from datasets import load_from_disk
+
+    files = {"train/a.jsonl": MIXED_ROWS, "eval/test/t.jsonl": TEST_ROWS}
+    options: dict[str, Any] = {"max_invalid_fraction": 0.1, "overlong": "filter"}
+    assert run(files, out="one", **options) == run(files, out="many", workload=workload, **options)
+    one, many = tmp_path / "one", tmp_path / "many"
+    names = {p.relative_to(one) for p in one.rglob("*") if p.is_file() and "tokens" not in p.parts}
+    assert len(names) >= 10
+    for name in names:
+        assert (one / name).read_bytes() == (many / name).read_bytes(), name
+    for split in ("train", "validation", "test"):
+        first, second = (load_from_disk(str(out / "tokens" / split)) for out in (one, many))
+        assert first.features == second.features
+        assert first[:] == second[:]
+
+
+def test_an_interrupted_attempt_goes_on_from_its_finished_parts(
+    run: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"train/a.jsonl": MIXED_ROWS, "eval/test/t.jsonl": TEST_ROWS}
+    options: dict[str, Any] = {
+        "max_invalid_fraction": 0.1,
+        "overlong": "filter",
+        "workload": Workload(2000, num_processes=1),
+    }
+    whole = run(files, out="whole", **options)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "check_overlong", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(files, **options)
+    work = tmp_path / "out" / "work"
+    parts = sorted((work / "parts").iterdir())
+    assert len(parts) > 3
+    shutil.rmtree(parts[1])
+    (parts[2] / "train.jsonl").unlink()
+    written: list[str] = []
+    tokenize = token_parts.tokenize_rows
+
+    def count_tokenized(rows: Any, *others: Any) -> Any:
+        written.extend(entry.origin for entry, _ in rows)
+        return tokenize(rows, *others)
+
+    monkeypatch.setattr(token_parts, "tokenize_rows", count_tokenized)
+    assert run(files, **options) == whole
+    assert 0 < len(written) < whole.rows.kept
+    assert not work.exists()
+    assert digest_folder(tmp_path / "out") == digest_folder(tmp_path / "whole")
+
+
+def test_splits_given_before_are_kept_with_other_shares(
+    run: Format, tmp_path: Path, byte_level_tokenizer: Path
+) -> None:
+    run({"train/a.jsonl": make_rows(60)}, out="before", test_fraction=0.3)
+    format_data(
+        tmp_path / "source", tmp_path / "after",
+        data=DataConfig(validation_fraction=0.5, test_fraction=0.1),
+        tokenizer=byte_level_tokenizer, chat_template="chatml", max_length=99,
+        assistant_only_loss=True,
+        assignments=read_assignments(tmp_path / "before" / "assignments.parquet"),
+    )  # fmt: skip
+    before, after = (read_jsonl(tmp_path / out / "ledger.jsonl") for out in ("before", "after"))
+    assert before == after
+
+
+def test_cleaning_near_duplicates_and_findings_reach_the_ledger(
+    run: Format, tmp_path: Path
+) -> None:
+    long = "It is said that the sum of these two numbers, whatever they may be, is even. " * 3
+    rows = [
+        *make_rows(60), chat("Mail?", "Write to ann@example.org."), chat("Even?", long),
+        chat("Even?", long + "So."), chat("No.", "y"),
+    ]  # fmt: skip
+    files = {"train/a.jsonl": rows, "eval/test/t.jsonl": TEST_ROWS}
+    result = run(files, pii="report", near_duplicates="filter", min_chars=5, max_length=500)
+    counts = read_json(tmp_path / "out" / "ledger.json")
+    assert counts["findings"] == {"pii_email": 1}
+    assert counts["filtered"]["too_short"] == 1
+    ledger = read_jsonl(tmp_path / "out" / "ledger.jsonl")
+    assert (ledger[62]["reason"], ledger[62]["detail"]) == (
+        "near_duplicate", "nearly repeats a.jsonl:62",
+    )  # fmt: skip
+    assert result.rows.read == result.rows.kept + result.rows.filtered
+    assert "| pii_email | 1 |" in (tmp_path / "out" / "data_report.md").read_text()
 
 
 def test_a_test_split_is_split_off_where_the_source_brings_none(run: Format) -> None:
@@ -302,18 +409,20 @@ lines_strategy = st.lists(
 )
 
 
-@given(lines_strategy)
+@given(lines_strategy, st.integers(1, 4000))
 @settings(
     max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_every_row_of_any_file_is_in_the_ledger_once(
-    run: Format, tmp_path: Path, lines: list[bytes]
+    run: Format, tmp_path: Path, lines: list[bytes], chunk_bytes: int
 ) -> None:
     first = [json.dumps(row).encode() for row in make_rows(40)]
     content = b"\n".join([*first, *lines])
-    result = run({"train/a.jsonl": content, "eval/test/t.jsonl": TEST_ROWS}, max_invalid_fraction=1)
+    workload = Workload(chunk_bytes)
+    files = {"train/a.jsonl": content, "eval/test/t.jsonl": TEST_ROWS}
+    result = run(files, max_invalid_fraction=1, workload=workload)
     ledger = read_jsonl(tmp_path / "out" / "ledger.jsonl")
     expected = [f"a.jsonl:{n}" for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     assert [row["origin"] for row in ledger if row["source"] == "train"] == expected

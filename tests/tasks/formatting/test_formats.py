@@ -1,22 +1,33 @@
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from configs.errors import RequestError
+from configs.schema import FormatName
+from tasks.formatting.columns import KNOWN_KEYS
 from tasks.formatting.encoding import BREAK
 from tasks.formatting.examples import Message
 from tasks.formatting.formats import (
+    FORMAT_KEYS,
     Conversation,
     Rejection,
     check_roles,
     detect_format,
+    filter_conversation,
     parse_row,
 )
+from tasks.formatting.message_parsing import READ_KEYS
+from tasks.formatting.row_parsers import PARSERS
 
 QUESTION, ANSWER = Message("user", "Why?"), Message("assistant", "So.")
+TOOL = {"name": "add", "parameters": {"type": "object"}}
 TURNS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+NO = {"role": "assistant", "content": "No."}
 ROWS: dict[str, list[dict[str, Any]]] = {
     "messages": [{"messages": TURNS, "kind": "x"}],
     "prompt-completion": [
@@ -27,8 +38,34 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"instruction": "Why?", "input": "", "output": "So."},
         {"instruction": "Why?", "output": "So."},
         {"instruction": "Why?", "context": None, "response": "So."},
+        {"instruction": "Why?", "output": "So.", "history": []},
     ],
-}
+    "sharegpt": [
+        {
+            "conversations": [
+                {"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."},
+            ]
+        },
+        {"conversations": TURNS},
+        {"conversations": TURNS, "system": "", "tools": "[]"},
+    ],
+    "preference": [
+        {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+        {"prompt": "Why?", "chosen": TURNS, "rejected": [TURNS[0], NO]},
+        {"prompt": TURNS[:1], "chosen": TURNS[1:], "rejected": [NO]},
+        {"chosen": TURNS, "rejected": [TURNS[0], NO]},
+        {"conversations": TURNS[:1], "chosen": TURNS[1], "rejected": NO},
+        {
+            "input": {"messages": TURNS[:1], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": TURNS[1:],
+            "non_preferred_output": [NO],
+        },
+    ],
+    "kto": [
+        {"prompt": "Why?", "completion": "So.", "label": True},
+        {"prompt": TURNS[:1], "completion": TURNS[1:], "label": False},
+    ],
+}  # fmt: skip
 
 
 def parse(row: dict[str, Any], name: Any = "messages", **roles: str) -> Conversation | Rejection:
@@ -41,6 +78,91 @@ def test_every_format_gives_the_same_conversation(name: str, row: dict[str, Any]
     parsed = parse(row, name)
     assert isinstance(parsed, Conversation)
     assert parsed.messages == (QUESTION, ANSWER)
+    if name == "preference":
+        assert (parsed.rejected, parsed.rejected_at) == ((Message("assistant", "No."),), 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"prompt": "Why?", "completion": "So.", "label": "physics"}, "prompt-completion"),
+        ({"messages": TURNS, "label": True}, "messages"),
+        ({"messages": TURNS, "chosen": NO, "rejected": NO}, "preference"),
+        ({"title": "x"}, None),
+    ],
+)
+def test_a_format_is_told_by_its_keys(row: dict[str, Any], name: str | None) -> None:
+    assert detect_format(row) == name
+
+
+def test_there_is_a_parser_for_every_format() -> None:
+    assert set(FORMAT_KEYS) == set(PARSERS) == set(get_args(FormatName))
+
+
+@pytest.mark.parametrize("key", ["tools", "functions"])
+def test_tools_are_kept_in_one_shape(key: str) -> None:
+    for tools in ([TOOL], [{"type": "function", "function": TOOL}], json.dumps([TOOL])):
+        parsed = parse({"messages": TURNS, key: tools, "parallel_tool_calls": False})
+        assert isinstance(parsed, Conversation)
+        assert json.loads(parsed.tools) == [{"type": "function", "function": TOOL}]
+        assert parsed.keys == ("messages", *sorted([key, "parallel_tool_calls"]))
+
+
+def test_the_system_key_stands_before_the_turns_once() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    for turns in (TURNS, [system, *TURNS]):
+        parsed = parse({"messages": turns, "system": "Be brief."})
+        assert isinstance(parsed, Conversation)
+        assert parsed.messages == (Message("system", "Be brief."), QUESTION, ANSWER)
+
+
+def test_several_system_turns_stay_where_they_are() -> None:
+    system = {"role": "developer", "content": "Be brief."}
+    parsed = parse({"messages": [system, TURNS[0], system, TURNS[1]]})
+    assert isinstance(parsed, Conversation)
+    assert [turn.role for turn in parsed.messages] == ["system", "user", "system", "assistant"]
+
+
+def test_only_undesired_rows_are_left_out_by_supervised_training() -> None:
+    for label, reason in ((True, None), (False, "undesired")):
+        parsed = parse({"prompt": "Why?", "completion": "So.", "label": label}, "kto")
+        assert isinstance(parsed, Conversation)
+        assert parsed.label is label
+        found = filter_conversation(parsed)
+        assert (found and found.reason) == reason
+
+
+def test_the_history_of_alpaca_comes_first() -> None:
+    parsed = parse({"instruction": "Why?", "output": "So.", "history": [["Hi", "Ho"]]}, "alpaca")
+    assert isinstance(parsed, Conversation)
+    assert parsed.messages == (
+        Message("user", "Hi"), Message("assistant", "Ho"), QUESTION, ANSWER,
+    )  # fmt: skip
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*sorted(KNOWN_KEYS), "images", "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(sorted(READ_KEYS)) | st.just("function"), inner, max_size=4
+                )
+            ),
+        ),
+    ),
+    st.sampled_from(sorted(PARSERS)),
+)
+@settings(max_examples=120, deadline=None)
+def test_any_row_is_understood_or_rejected_in_words(row: dict[str, Any], name: FormatName) -> None:
+    parsed = parse_row(row, name, {}, "Be brief.")
+    if isinstance(parsed, Rejection):
+        assert parsed.reason
+        assert parsed.detail
+    elif name != "text":
+        assert parsed.messages[-1].role == "assistant"
 
 
 def test_the_context_and_the_system_turn_of_alpaca_are_part_of_the_prompt() -> None:
@@ -106,16 +228,28 @@ def test_the_system_prompt_goes_before_conversations_that_have_none() -> None:
         ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "messages", "empty_text"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": None}]}, "messages", "not_text"),
         ({"messages": [TURNS[0], {"content": "So."}]}, "messages", "unknown_role"),
-        ({"messages": [TURNS[0], TURNS[1] | {"weight": 0}]}, "messages", "unread_key"),
-        ({"messages": TURNS, "tools": [{"name": "x"}]}, "messages", "unread_key"),
+        ({"messages": [TURNS[0], TURNS[1] | {"weight": 0}]}, "messages", "nothing_trained"),
+        ({"messages": TURNS, "images": ["a.png"]}, "messages", "unread_key"),
+        ({"messages": TURNS, "tools": [{"title": "x"}]}, "messages", "broken_tools"),
+        ({"messages": TURNS, "tools": [TOOL], "functions": [TOOL]}, "messages", "broken_tools"),
+        ({"messages": TURNS, "system": 3}, "messages", "not_text"),
+        ({"messages": [{"role": "system", "content": "x"}, TURNS[1]]}, "messages", "no_prompt"),
         ({"messages": [{"role": "user", "content": BREAK}, TURNS[1]]}, "messages", "noncharacter"),
         ({"messages": [{"role": "user", "content": "\0"}, TURNS[1]]}, "messages", "noncharacter"),
         ({"messages": [{"role": "user", "content": "\n"}, TURNS[1]]}, "messages", "empty_text"),
         ({"messages": [{"role": ["user"], "content": "a"}]}, "messages", "unknown_role"),
         ({"prompt": "Why?"}, "prompt-completion", "missing_key"),
+        ({"chosen": "So.", "rejected": "No."}, "preference", "no_prompt"),
+        (
+            {"input": "Why?", "preferred_output": [], "non_preferred_output": []},
+            "preference",
+            "not_messages",
+        ),
+        ({"prompt": "Why?", "completion": "So.", "label": "good"}, "kto", "broken_label"),
+        ({"conversations": []}, "sharegpt", "not_messages"),
         ({"prompt": "Why?", "completion": 3}, "prompt-completion", "not_text"),
         ({"instruction": "", "output": "So."}, "alpaca", "empty_text"),
-        ({"instruction": "Why?", "output": "So.", "history": [["a", "b"]]}, "alpaca", "unread_key"),
+        ({"instruction": "Why?", "output": "So.", "history": ["a"]}, "alpaca", "not_messages"),
         ({"text": ""}, "text", "empty_text"),
         ({"title": "x"}, "text", "missing_key"),
     ],
@@ -127,3 +261,30 @@ def test_a_broken_row_is_rejected_with_its_reason(
     assert isinstance(parsed, Rejection)
     assert parsed.reason == reason
     assert parsed.detail
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "mapped"),
+    [
+        ({"instruction": "Why?", "output": "So.", "history": [["Hi", "Ho"]]}, "alpaca", ()),
+        ({"messages": TURNS, "tools": [TOOL | {"role": ["bot"]}]}, "messages", ()),
+        (
+            {"prompt": "Why?", "chosen": {"role": "bot", "content": "So."}, "rejected": NO},
+            "preference", ("bot",),
+        ),
+    ],
+)  # fmt: skip
+def test_mapped_roles_are_counted_in_turns_alone(
+    row: dict[str, Any], name: FormatName, mapped: tuple[str, ...]
+) -> None:
+    parsed = parse_row(row, name, {"bot": "assistant"}, None)
+    assert isinstance(parsed, Conversation)
+    assert parsed.mapped_roles == mapped
+
+
+def test_an_empty_input_beside_a_context_does_not_hide_it() -> None:
+    row = {"instruction": "Why?", "input": "", "context": "It rains.", "output": "So."}
+    parsed = parse(row, "alpaca")
+    assert isinstance(parsed, Conversation)
+    assert parsed.messages == (Message("user", "Why?\n\nIt rains."), ANSWER)
+    assert set(parsed.keys) >= row.keys()

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.schema import DataConfig
-from tasks.formatting.splits import SplitPlan, assign_split, place_group, plan_splits
+from tasks.formatting.splits import (
+    SplitPlan,
+    assign_split,
+    hash_group,
+    mix_bits,
+    place_group,
+    place_hashes,
+    plan_splits,
+)
 
 
 @given(st.lists(st.text(), max_size=50))
@@ -48,3 +57,19 @@ def test_a_group_of_validation_or_training_stays_when_a_test_set_is_brought(grou
 def test_a_split_that_the_source_brings_is_not_split_off() -> None:
     plan = plan_splits(DataConfig(), {"test", "validation"})
     assert plan == SplitPlan(0.0, 0.0)
+
+
+def test_another_version_gives_other_places_as_evenly() -> None:
+    hashes = np.array([hash_group(f"group {n}") for n in range(10_000)], np.uint64)
+    first, second = place_hashes(hashes), place_hashes(hashes, 2)
+    assert first.tolist() == [place_group(f"group {n}") for n in range(10_000)]
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+    assert np.abs(np.histogram(second, 10, (0, 1))[0] - 1000).max() < 150
+
+
+def test_mixed_bits_are_those_of_the_source() -> None:
+    # The first values of SplitMix64 with the seed 0: the finaliser of multiples of its step.
+    steps = np.arange(1, 4, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    assert mix_bits(steps).tolist() == [
+        0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F,
+    ]  # fmt: skip

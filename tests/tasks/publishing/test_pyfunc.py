@@ -38,7 +38,7 @@ def test_the_champion_answers_as_evaluated(champion: Any, workshop: Workshop) ->
 
 
 def test_it_has_a_signature_and_an_example(champion: Any, workshop: Workshop) -> None:
-    assert champion.metadata.signature.inputs.input_names() == ["messages"]
+    assert champion.metadata.signature.inputs.input_names() == ["messages", "tools"]
     assert champion.metadata.signature.params.params[0].name == "max_new_tokens"
     assert champion.metadata.run_id is not None
     [answer] = champion.predict(champion.input_example)
