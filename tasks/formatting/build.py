@@ -237,8 +237,8 @@ def check_splits(tally: Tally, data: DataConfig, intake: Intake) -> None:
         raise RequestError(
             where="data.source",
             message=f"too few groups of rows: none fell to {' and '.join(missing)}",
-            hint="bring more rows, an evaluation set eval/test.jsonl, or set data.test_fraction; rows "
-            "that share a prompt, a group or a near-duplicate are one group",
+            hint="bring more rows, an evaluation set eval/test.jsonl, or set data.test_fraction; "
+            "rows that share a prompt, a group or a near-duplicate are one group",
         )
     if data.validation_fraction and not tally.splits["validation"]:
         LOG.warning("no group of rows fell to validation: too few for data.validation_fraction")
