@@ -59,14 +59,16 @@ def convert(
         bool, typer.Option("--all-branches", help="Keep every branch of a conversation.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> int:
     """Convert exports and multi-line JSON to rows that hone reads, one a line."""
     from flows.commands.convert_data import convert_data
 
     return convert_data(
-        inputs=inputs, output=output, all_branches=all_branches, force=force, as_json=as_json
-    )
+        inputs=inputs, output=output, all_branches=all_branches, force=force,
+        overrides=overrides or [], as_json=as_json,
+    )  # fmt: skip
 
 
 @data_app.command("split", epilog=EXIT_CODES)
@@ -133,9 +135,10 @@ def push(
 def diff(
     first: Annotated[str, typer.Argument(help="The older version: a folder or lakefs:// URI.")],
     second: Annotated[str, typer.Argument(help="The newer version.")],
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> int:
     """Count the rows that were added, removed and changed between two versions."""
     from flows.commands.diff_data import diff_data
 
-    return diff_data(first=first, second=second, as_json=as_json)
+    return diff_data(first=first, second=second, overrides=overrides or [], as_json=as_json)

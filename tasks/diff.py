@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from configs.schema import DataConfig
 from tasks.formatting.readers import SourceFile as RowFile
 from tasks.formatting.readers import is_readable, read_rows
 from tasks.records.handles import Record
@@ -45,7 +46,7 @@ class DataDiff(Record):
     num_equal_files: int
 
 
-def compare_versions(first: str, second: str) -> DataDiff:
+def compare_versions(first: str, second: str, data: DataConfig) -> DataDiff:
     """Count the rows added, removed and changed between two data versions.
 
     Only files that are not equal are read; equal objects of lakeFS are told by their checksums.
@@ -54,6 +55,7 @@ def compare_versions(first: str, second: str) -> DataDiff:
         first: The older version: `lakefs://REPOSITORY/REF/PATH`, a file or folder, or a commit in
             HONE_HOME's store.
         second: The newer version.
+        data: How rows are understood: format, columns, roles.
 
     Raises:
         RequestError: One of them does not exist or cannot be read.
@@ -68,7 +70,7 @@ def compare_versions(first: str, second: str) -> DataDiff:
         if before.digests.get(name) != after.digests.get(name)
     )
     with tempfile.TemporaryDirectory(dir=_make_cache(), prefix=".diff-") as folder:
-        files = [_compare_file(name, before, after, Path(folder)) for name in names]
+        files = [_compare_file(name, before, after, data, Path(folder)) for name in names]
     return DataDiff(
         first=before.name,
         second=after.name,
@@ -80,10 +82,14 @@ def compare_versions(first: str, second: str) -> DataDiff:
     )
 
 
-def _compare_file(name: str, before: Version, after: Version, folder: Path) -> FileChange:
+def _compare_file(
+    name: str, before: Version, after: Version, data: DataConfig, folder: Path
+) -> FileChange:
     from tasks.formatting.row_changes import compare_rows
 
-    rows = compare_rows(_count_rows(name, before, folder), _count_rows(name, after, folder))
+    rows = compare_rows(
+        _count_rows(name, before, data, folder), _count_rows(name, after, data, folder)
+    )
     status = "changed" if name in before.digests and name in after.digests else "added"
     return FileChange(
         file=name,
@@ -95,7 +101,7 @@ def _compare_file(name: str, before: Version, after: Version, folder: Path) -> F
     )
 
 
-def _count_rows(name: str, version: Version, folder: Path) -> Counter[RowKey]:
+def _count_rows(name: str, version: Version, data: DataConfig, folder: Path) -> Counter[RowKey]:
     from tasks.formatting.row_changes import count_keys
 
     if name not in version.digests:
@@ -106,7 +112,7 @@ def _count_rows(name: str, version: Version, folder: Path) -> Counter[RowKey]:
     if copy.stat().st_size == 0:
         return Counter()
     try:
-        return count_keys(read_rows(RowFile(copy, f"{version.name}: {name}")), {})
+        return count_keys(read_rows(RowFile(copy, f"{version.name}: {name}")), data)
     finally:
         copy.unlink()
 

@@ -7,21 +7,29 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs.errors import RequestError
+from configs.load import load_config
 from flows.terminal import print_json, print_text
 from tasks.formatting.conversion import ConvertedFile, convert_files
 from tasks.formatting.readers import READABLE, SourceFile, is_readable, list_source_files
 
 
 def convert_data(
-    *, inputs: Sequence[Path], output: Path, all_branches: bool, force: bool, as_json: bool
+    *,
+    inputs: Sequence[Path],
+    output: Path,
+    all_branches: bool,
+    force: bool,
+    overrides: Sequence[str],
+    as_json: bool,
 ) -> int:
     """Convert files and folders to JSONL, and print what became of each.
 
     Raises:
         RequestError: An input cannot be read, an output is there already, or no row is left.
     """
+    data = load_config(None, overrides).data
     files = [file for path in inputs for file in _list_files(path)]
-    converted = convert_files(files, output, all_branches=all_branches, force=force)
+    converted = convert_files(files, output, data, all_branches=all_branches, force=force)
     if as_json:
         print_json({"output": str(output), "files": [_describe(file) for file in converted]})
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from configs.load import load_config
 from flows.terminal import print_json, print_table, print_text
 from tasks.records.runs import check_home
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from tasks.diff import DataDiff
 
 
-def diff_data(*, first: str, second: str, as_json: bool) -> int:
+def diff_data(*, first: str, second: str, overrides: Sequence[str], as_json: bool) -> int:
     """Compare two data versions and print the counts.
 
     Returns:
@@ -19,8 +21,9 @@ def diff_data(*, first: str, second: str, as_json: bool) -> int:
     """
     from tasks.diff import compare_versions
 
+    data = load_config(None, overrides).data
     check_home()
-    diff = compare_versions(first, second)
+    diff = compare_versions(first, second, data)
     if as_json:
         print_json(diff.model_dump(mode="json"))
     else:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import IO
 
 from configs.errors import RequestError
+from configs.schema import DataConfig
 from tasks.formatting.chatgpt_export import LeftOut
+from tasks.formatting.columns import check_columns
 from tasks.formatting.converted_rows import convert_row, is_converted
+from tasks.formatting.formats import check_roles
 from tasks.formatting.json_rows import ReadProblem
 from tasks.formatting.raw_lines import dump_line
 from tasks.formatting.readers import Row, SourceFile, read_rows
@@ -39,7 +42,12 @@ class ConvertedFile:
 
 
 def convert_files(
-    files: Sequence[SourceFile], output: Path, *, all_branches: bool, force: bool
+    files: Sequence[SourceFile],
+    output: Path,
+    data: DataConfig,
+    *,
+    all_branches: bool,
+    force: bool,
 ) -> list[ConvertedFile]:
     """Convert files to JSONL; all of the outputs appear at the end, or none.
 
@@ -50,12 +58,15 @@ def convert_files(
         files: The inputs.
         output: A file whose name ends with `.jsonl`, for the rows of all inputs, or a folder that
             gets a file for each.
+        data: How rows are understood: format, columns, roles.
         all_branches: Whether each branch of a ChatGPT conversation becomes a row.
         force: Whether files that are there may be replaced.
 
     Raises:
         RequestError: An input cannot be read, an output is there already, or no row is left.
     """
+    check_columns(data.columns)
+    check_roles(data.roles)
     targets = _choose_targets(files, output)
     for target in sorted(set(targets)):
         _check_target(target, files, force=force)
@@ -63,7 +74,7 @@ def convert_files(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert-") as folder:
         drafts = {t: Path(folder) / f"{i}.jsonl" for i, t in enumerate(sorted(set(targets)))}
         converted = [
-            _convert_file(file, target, drafts[target], all_branches=all_branches)
+            _convert_file(file, target, drafts[target], data, all_branches=all_branches)
             for file, target in zip(files, targets, strict=True)
         ]
         if not any(file.output or file.is_valid_already for file in converted):
@@ -107,7 +118,7 @@ def _check_target(target: Path, files: Sequence[SourceFile], *, force: bool) -> 
 
 
 def _convert_file(
-    file: SourceFile, target: Path, draft: Path, *, all_branches: bool
+    file: SourceFile, target: Path, draft: Path, data: DataConfig, *, all_branches: bool
 ) -> ConvertedFile:
     if is_converted(file):
         return ConvertedFile(file.name, None, 0, True, {}, ())
@@ -116,7 +127,7 @@ def _convert_file(
         _name_list(draft).open("a", encoding="utf-8", errors="backslashreplace") as left_out,
     ):
         num_rows, counts, first = _write_rows(
-            _convert_rows(file, all_branches=all_branches), rows, left_out
+            _convert_rows(file, data, all_branches=all_branches), rows, left_out
         )
     return ConvertedFile(
         file.name,
@@ -145,13 +156,15 @@ def _write_rows(
     return num_rows, counts, tuple(first)
 
 
-def _convert_rows(file: SourceFile, *, all_branches: bool) -> Iterator[Row | LeftOut]:
+def _convert_rows(
+    file: SourceFile, data: DataConfig, *, all_branches: bool
+) -> Iterator[Row | LeftOut]:
     for line, row in read_rows(file):
         where = f"{file.name}:{line}"
         if isinstance(row, ReadProblem):
             yield LeftOut(where, row.reason, row.detail)
         else:
-            yield from convert_row(row, where, all_branches=all_branches)
+            yield from convert_row(row, where, data, all_branches=all_branches)
 
 
 def _name_list(path: Path) -> Path:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from configs.schema import DataConfig
 from tasks.formatting.chatgpt_export import (
     LeftOut,
     convert_conversation,
     find_id,
     is_chatgpt_conversation,
 )
+from tasks.formatting.columns import rename_columns
 from tasks.formatting.examples import Message
 from tasks.formatting.formats import (
     Conversation,
@@ -42,23 +44,31 @@ def is_converted(file: SourceFile) -> bool:
     return len(formats) == 1
 
 
-def convert_row(row: Row, where: str, *, all_branches: bool) -> Iterator[Row | LeftOut]:
+def convert_row(
+    row: Row, where: str, data: DataConfig, *, all_branches: bool
+) -> Iterator[Row | LeftOut]:
     """Yield what a row becomes: rows of messages, or of text, and what is left out.
 
     Args:
         row: A row in any format that hone reads, or a conversation of a ChatGPT export.
         where: Its file and line.
+        data: How rows are understood: format, columns, roles.
         all_branches: Whether each branch of a ChatGPT conversation becomes a row.
     """
     if is_chatgpt_conversation(row):
         place = f"{where}, conversation {find_id(row)}" if find_id(row) else where
         yield from convert_conversation(row, place, all_branches=all_branches)
         return
-    name = detect_format(row)
+    renamed = rename_columns(row, data.columns)
+    if isinstance(renamed, Rejection):
+        yield LeftOut(where, renamed.reason, renamed.detail)
+        return
+    row = renamed
+    name = data.format or detect_format(row)
     if name is None:
         yield LeftOut(where, "unknown_format", detect_missing_keys(row, "messages"))
         return
-    parsed = parse_row(row, name, {}, None)
+    parsed = parse_row(row, name, data.roles, None)
     if isinstance(parsed, Rejection):
         yield LeftOut(where, parsed.reason, parsed.detail)
     elif name in COPIED_FORMATS:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from configs.schema import DataConfig
+from tasks.formatting.columns import rename_columns
 from tasks.formatting.examples import digest_prompt
 from tasks.formatting.formats import Rejection, detect_format, parse_row
 from tasks.formatting.json_rows import ReadProblem
@@ -37,12 +39,12 @@ class RowChanges:
     unchanged: int = 0
 
 
-def count_keys(rows: Iterator[NumberedRow], roles: Mapping[str, str]) -> Counter[RowKey]:
+def count_keys(rows: Iterator[NumberedRow], data: DataConfig) -> Counter[RowKey]:
     """Count the rows of a file by what they are compared by; a repeated row counts each time.
 
     Args:
         rows: The rows as read, with those that could not be.
-        roles: Foreign role names and what they mean (`data.roles`).
+        data: How rows are understood.
     """
     counts: Counter[RowKey] = Counter()
     for _, row in rows:
@@ -50,7 +52,7 @@ def count_keys(rows: Iterator[NumberedRow], roles: Mapping[str, str]) -> Counter
             content = _shorten(digest_value([row.reason, row.detail]))
             counts[RowKey(content, content)] += 1
         else:
-            counts[_find_key(row, roles)] += 1
+            counts[_find_key(row, data)] += 1
     return counts
 
 
@@ -71,10 +73,13 @@ def compare_rows(first: Counter[RowKey], second: Counter[RowKey]) -> RowChanges:
     )
 
 
-def _find_key(row: Row, roles: Mapping[str, str]) -> RowKey:
+def _find_key(row: Row, data: DataConfig) -> RowKey:
     content = _shorten(digest_value(row))
-    name = detect_format(row)
-    parsed = parse_row(row, name, roles, None) if name else None
+    renamed = rename_columns(row, data.columns)
+    if isinstance(renamed, Rejection):
+        return RowKey(content, content)
+    name = data.format or detect_format(renamed)
+    parsed = parse_row(renamed, name, data.roles, None) if name else None
     if parsed is None or isinstance(parsed, Rejection):
         return RowKey(content, content)
     return RowKey(content, _shorten(digest_prompt(parsed.messages, parsed.text)))

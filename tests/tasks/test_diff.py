@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configs.schema import DataConfig
 from tasks.diff import DataDiff, compare_versions
 from tasks.push import push_folder
 from tests.flows.running import make_row, write_rows
@@ -26,6 +27,10 @@ def versions(tmp_path: Path) -> tuple[Path, Path]:
     return first, second
 
 
+def compare(first: str, second: str) -> DataDiff:
+    return compare_versions(first, second, DataConfig())
+
+
 def check(diff: DataDiff) -> None:
     assert (diff.added, diff.removed, diff.changed, diff.num_equal_files) == (3, 1, 1, 1)
     by_file = {file.file: file for file in diff.files}
@@ -37,10 +42,10 @@ def check(diff: DataDiff) -> None:
 
 def test_two_folders(home: Path, versions: tuple[Path, Path]) -> None:
     first, second = versions
-    check(compare_versions(str(first), str(second)))
-    same = compare_versions(str(first), str(first))
+    check(compare(str(first), str(second)))
+    same = compare(str(first), str(first))
     assert (same.files, same.num_equal_files) == ((), 2)
-    back = compare_versions(str(second), str(first))
+    back = compare(str(second), str(first))
     assert (back.added, back.removed, back.changed) == (1, 3, 1)
 
 
@@ -52,17 +57,17 @@ def test_two_commits(
         push_folder(folder, repository=name, branch="main", path="rows").commit
         for folder in versions
     ]
-    diff = compare_versions(*(f"lakefs://{name}/{commit}/rows" for commit in commits))
+    diff = compare(*(f"lakefs://{name}/{commit}/rows" for commit in commits))
     check(diff)
     assert (diff.first, diff.second) == tuple(f"lakefs://{name}/{c}/rows" for c in commits)
-    check(compare_versions(f"lakefs://{name}/main~1/rows", f"lakefs://{name}/main/rows"))
-    check(compare_versions(str(versions[0]), f"lakefs://{name}/main/rows"))
+    check(compare(f"lakefs://{name}/main~1/rows", f"lakefs://{name}/main/rows"))
+    check(compare(str(versions[0]), f"lakefs://{name}/main/rows"))
 
 
 def test_two_files_are_compared_whatever_their_names(home: Path, tmp_path: Path) -> None:
     rows = [make_row(f"Put {n} away.") for n in range(4)]
     write_rows(tmp_path / "old.jsonl", rows)
     write_rows(tmp_path / "new.ndjson", [*rows[1:], make_row("?")])
-    diff = compare_versions(str(tmp_path / "old.jsonl"), str(tmp_path / "new.ndjson"))
+    diff = compare(str(tmp_path / "old.jsonl"), str(tmp_path / "new.ndjson"))
     [file] = diff.files
     assert (file.file, file.added, file.removed, file.unchanged) == ("new.ndjson", 1, 1, 3)

@@ -24,7 +24,12 @@ def exports(tmp_path: Path) -> Path:
 
 def convert(*inputs: Path, output: Path, as_json: bool = False) -> int:
     return convert_data(
-        inputs=list(inputs), output=output, all_branches=False, force=False, as_json=as_json
+        inputs=list(inputs),
+        output=output,
+        all_branches=False,
+        force=False,
+        overrides=(),
+        as_json=as_json,
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import RequestError
+from configs.schema import DataConfig
 from tasks.formatting.conversion import ConvertedFile, convert_files
 from tasks.formatting.examples import Message
 from tasks.formatting.formats import Conversation, detect_format, parse_row
@@ -20,6 +21,9 @@ from tests.tasks.formatting.chatgpt_tree import make_tree
 
 PAIR = {"prompt": "1?", "completion": "one", "kind": "a"}
 TURNS = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "one"}]
+
+
+DATA = DataConfig()
 
 
 def write(folder: Path, files: dict[str, Any]) -> list[SourceFile]:
@@ -31,9 +35,14 @@ def write(folder: Path, files: dict[str, Any]) -> list[SourceFile]:
 
 
 def convert(
-    files: Sequence[SourceFile], output: Path, *, all_branches: bool = False, force: bool = False
+    files: Sequence[SourceFile],
+    output: Path,
+    data: DataConfig = DATA,
+    *,
+    all_branches: bool = False,
+    force: bool = False,
 ) -> list[ConvertedFile]:
-    return convert_files(files, output, all_branches=all_branches, force=force)
+    return convert_files(files, output, data, all_branches=all_branches, force=force)
 
 
 def read_json(path: Path) -> list[dict[str, Any]]:
@@ -222,3 +231,34 @@ def test_convert_then_read_gives_the_same_messages(
             [SourceFile(converted.output, "again.jsonl")], folder / f"{file.name}.again"
         )
         assert again.is_valid_already
+
+
+def test_foreign_columns_and_roles_are_read_as_the_settings_say(tmp_path: Path) -> None:
+    files = write(
+        tmp_path,
+        {
+            "a.json": [{"question": "Why?", "answer": "So."}],
+            "b.json": [
+                {
+                    "messages": [
+                        {"role": "user", "content": "Who?"},
+                        {"role": "bot", "content": "I."},
+                    ]
+                }
+            ],
+        },
+    )
+    columns = {"question": "prompt", "answer": "completion"}
+    data = DataConfig(columns=columns, roles={"bot": "assistant"})
+    convert(files, tmp_path / "out.jsonl", data)
+    turns = [
+        [turn["content"] for turn in row["messages"]] for row in read_json(tmp_path / "out.jsonl")
+    ]
+    assert turns == [["Why?", "So."], ["Who?", "I."]]
+
+
+def test_an_unknown_column_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    files = write(tmp_path, {"a.json": [{"question": "Why?", "answer": "So."}]})
+    with pytest.raises(RequestError, match="no key of a format"):
+        convert(files, tmp_path / "out.jsonl", DataConfig(columns={"question": "asked"}))
+    assert not (tmp_path / "out.jsonl").exists()

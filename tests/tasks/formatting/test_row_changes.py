@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs.schema import DataConfig
 from tasks.formatting.json_rows import ReadProblem
 from tasks.formatting.row_changes import RowChanges, RowKey, compare_rows, count_keys
 
@@ -15,8 +16,11 @@ def make_row(question: str, answer: str, **fields: Any) -> dict[str, Any]:
     return {"messages": turns, **fields}
 
 
-def count(*rows: dict[str, Any] | ReadProblem) -> Counter[RowKey]:
-    return count_keys(iter(enumerate(rows, 1)), {})
+def count(
+    *rows: dict[str, Any] | ReadProblem,
+    data: DataConfig = DataConfig(),  # noqa: B008 - frozen
+) -> Counter[RowKey]:
+    return count_keys(iter(enumerate(rows, 1)), data)
 
 
 def test_rows_are_added_removed_and_changed() -> None:
@@ -65,3 +69,10 @@ def test_every_row_is_counted_once(old: list[dict[str, Any]], new: list[dict[str
     assert there.added + there.changed + there.unchanged == len(new)
     back = compare_rows(second, first)
     assert (back.added, back.removed, back.changed) == (there.removed, there.added, there.changed)
+
+
+def test_a_row_of_foreign_columns_is_known_again_by_its_prompt() -> None:
+    data = DataConfig(columns={"question": "prompt", "answer": "completion"})
+    before = count({"question": "Why?", "answer": "So."}, data=data)
+    after = count({"question": "Why?", "answer": "Because."}, data=data)
+    assert compare_rows(before, after) == RowChanges(changed=1)
