@@ -38,7 +38,7 @@ class RunFacts(Record):
 
     name: str
     path: str | None
-    """The run folder relative to HONE_HOME; None where it is gone."""
+    """The run folder, relative to HONE_HOME where it lies in it; None where it is gone."""
     mlflow_run_id: str | None
     trained: TrainedModel | None
 
@@ -98,7 +98,7 @@ def explain(model: str) -> Explanation:
         evaluation=_read_metrics(published if lineage else run),
         run=RunFacts(
             name=run.name,
-            path=run.relative_to(find_home()).as_posix() if run.is_dir() else None,
+            path=_name_place(run) if run.is_dir() else None,
             mlflow_run_id=run_id,
             trained=handles.find("train", TrainedModel),
         ),
@@ -126,7 +126,8 @@ def locate_model(model: str) -> Path:
     named = Path(model).expanduser().absolute()
     folder = named if named.exists() else resolve_in_home(model)
     for place in (folder, *list(folder.parents)[:2]):
-        if (place / local.LINEAGE).is_file() or (place / RUN_CONFIG).is_file():
+        is_run = (place / RUN_CONFIG).is_file() and (place / RUN_MANIFEST).is_file()
+        if is_run or (place / local.LINEAGE).is_file():
             return place.resolve()
     raise RequestError(
         where=model,
@@ -134,6 +135,11 @@ def locate_model(model: str) -> Path:
         allowed=ALLOWED,
         hint="`hone run` makes one; a model from elsewhere has no lineage to tell",
     )
+
+
+def _name_place(folder: Path) -> str:
+    home = find_home()
+    return (folder.relative_to(home) if folder.is_relative_to(home) else folder).as_posix()
 
 
 class Handles:

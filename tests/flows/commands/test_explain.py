@@ -61,7 +61,9 @@ def test_the_chain_is_told_to_a_person(call_hone: CallHone, in_published: Path) 
 
 
 def test_a_model_without_lineage_is_refused(call_hone: CallHone, tmp_path: Path) -> None:
-    outcome = call_hone("explain", str(tmp_path), "--json")
+    (tmp_path / "config.yaml").write_text("purpose: somebody else's\n")
+    (tmp_path / "model").mkdir()
+    outcome = call_hone("explain", str(tmp_path / "model"), "--json")
     assert outcome.code == 3
     assert json.loads(outcome.stdout)["error"]["message"] == "no model with a lineage"
     assert call_hone("explain", "nowhere").code == 3

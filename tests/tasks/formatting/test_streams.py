@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tasks.formatting import streams
@@ -31,6 +31,7 @@ def test_a_line_above_the_limit_is_one_problem(lengths: list[int], limit: int) -
 def test_marked_text_comes_out_as_plain_utf_8(
     text: str, encoding: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    assume(not text.startswith("\0"))  # UTF-16's mark and a NUL are the mark of UTF-32
     path = tmp_path_factory.getbasetemp() / "marked.txt.gz"
     path.write_bytes(gzip.compress(text.encode(encoding), compresslevel=1))
     with open_text(path, path.name) as content:
