@@ -119,7 +119,7 @@ def _pin_hub_model(name: str, revision: str | None) -> PinnedModel:
             message=f"the hub does not answer and the model is not cached ({type(err).__name__})",
             where=where,
             hint="connect, or download the model and name its folder; see docs/troubleshooting.md",
-        ) from err
+        ) from None  # its text may hold a signed URL, and Prefect keeps the log of causes
     _list_model_files(folder, where)
     # The snapshot's folder bears the commit hash, which stands for the content.
     return PinnedModel(name=name, revision=folder.name, location=_describe_place(folder))
