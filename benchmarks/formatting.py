@@ -120,13 +120,13 @@ def measure_hone(source: Path, out: Path) -> dict[str, Any]:
 
 def measure_core(source: Path, work: Path) -> dict[str, float]:
     """Return what one process does a second of processor time: reading, and tokenising."""
-    from tasks.formatting.assignments import start_assignments
     from tasks.formatting.build import list_jobs, tokenize_parts
-    from tasks.formatting.intake import read_sources
-    from tasks.formatting.placing import place_intake
-    from tasks.formatting.rendering import load_renderer
-    from tasks.formatting.token_parts import RendererPlace
-    from tasks.formatting.tokenizing import TokenSettings
+    from tasks.formatting.intake.data_intake import read_sources
+    from tasks.formatting.rendering.renderer import load_renderer
+    from tasks.formatting.splits.assignments import start_assignments
+    from tasks.formatting.splits.placing import place_intake
+    from tasks.formatting.tokens.token_parts import RendererPlace
+    from tasks.formatting.tokens.tokenizing import TokenSettings
     from tasks.records.observer import SilentObserver
 
     data = DataConfig(group_by="group")
@@ -150,9 +150,9 @@ def measure_core(source: Path, work: Path) -> dict[str, float]:
 
 def measure_reading(num_rows: int, num_chars: int, folder: Path) -> dict[str, Any]:
     """Read, check, hash and place the rows without tokenising them, in parallel processes."""
-    from tasks.formatting.assignments import start_assignments
-    from tasks.formatting.intake import read_sources
-    from tasks.formatting.placing import place_intake
+    from tasks.formatting.intake.data_intake import read_sources
+    from tasks.formatting.splits.assignments import start_assignments
+    from tasks.formatting.splits.placing import place_intake
 
     file = folder / "source" / "train" / "rows.jsonl"
     write_rows(file, num_rows, num_chars)

@@ -25,8 +25,8 @@ from tasks.evaluation.generation import (
     generate_answers,
     use_only,
 )
-from tasks.formatting.examples import Example, Message
-from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.formatting.rendering.renderer import Renderer, load_renderer
+from tasks.formatting.rows.examples import Example, Message
 from tasks.records.observer import SilentObserver
 from tasks.records.writing import read_jsonl
 from tasks.training.models import load_base

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.schema import RunConfig
 from tasks.evaluation.looks import Look, record_look
-from tasks.formatting.examples import digest_questions, read_examples
+from tasks.formatting.rows.examples import digest_questions, read_examples
 from tasks.publishing.candidates import ChampionRecord, digest_evidence
 from tasks.publishing.local import read_training_prompts
 from tasks.records.digests import digest_code, digest_value, find_versions

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.schema import DataConfig
-from tasks.formatting.readers import SourceFile as RowFile
-from tasks.formatting.readers import is_readable, read_rows
+from tasks.formatting.files.readers import SourceFile as RowFile
+from tasks.formatting.files.readers import is_readable, read_rows
 from tasks.records.handles import Record
 from tasks.records.home import find_home
 from tasks.versioning.comparison import Version, open_version, pair_single_files
 
 if TYPE_CHECKING:
-    from tasks.formatting.row_changes import RowKey
+    from tasks.formatting.conversion.row_changes import RowKey
 
 
 class FileChange(Record):
@@ -85,7 +85,7 @@ def compare_versions(first: str, second: str, data: DataConfig) -> DataDiff:
 def _compare_file(
     name: str, before: Version, after: Version, data: DataConfig, folder: Path
 ) -> FileChange:
-    from tasks.formatting.row_changes import compare_rows
+    from tasks.formatting.conversion.row_changes import compare_rows
 
     rows = compare_rows(
         _count_rows(name, before, data, folder), _count_rows(name, after, data, folder)
@@ -102,7 +102,7 @@ def _compare_file(
 
 
 def _count_rows(name: str, version: Version, data: DataConfig, folder: Path) -> Counter[RowKey]:
-    from tasks.formatting.row_changes import count_keys
+    from tasks.formatting.conversion.row_changes import count_keys
 
     if name not in version.digests:
         return Counter()

@@ -88,8 +88,8 @@ def _build(
     entry: Path,
 ) -> Evaluation:
     from tasks.evaluation.evaluate import evaluate_model
-    from tasks.formatting.examples import read_examples
-    from tasks.formatting.rendering import load_renderer
+    from tasks.formatting.rendering.renderer import load_renderer
+    from tasks.formatting.rows.examples import read_examples
 
     tokenizer = resolve_in_home(model.path) if model.path else formatted.folder / "tokenizer"
     renderer = load_renderer(tokenizer, None, formatted.kind)

@@ -22,7 +22,7 @@ from tasks.records.observer import Observer
 from tasks.versioning.base_models import locate_base
 
 if TYPE_CHECKING:
-    from tasks.formatting.assignments import Assignments
+    from tasks.formatting.splits.assignments import Assignments
 
 LOG = logging.getLogger("hone")
 NOT_FORMATTING = {"source", "eval_sources", "keep_prepared"}
@@ -111,7 +111,7 @@ def _reuse_or_format(
     observer: Observer,
 ) -> FormattedData:
     """Return the result that this request had before, or format with the splits given so far."""
-    from tasks.formatting.stored_splits import ASSIGNMENTS, find_store
+    from tasks.formatting.splits.stored_splits import ASSIGNMENTS, find_store
 
     store, request = find_store(data.source, config.data.split_version), digest_value(key)
     if (known := store.recall(request)) is not None:
@@ -138,7 +138,7 @@ def _build(
     entry: Path,
 ) -> FormattedData:
     from tasks.formatting.build import format_data
-    from tasks.formatting.inspection_page import add_inspection
+    from tasks.formatting.inspection.page import add_inspection
 
     result = format_data(
         data.folder,

@@ -25,7 +25,7 @@ class Speaker:
     """
 
     def __init__(self, model: str) -> None:
-        from tasks.formatting.rendering import load_renderer
+        from tasks.formatting.rendering.renderer import load_renderer
 
         resolved: ResolvedModel = resolve_model(model)
         self._renderer = load_renderer(resolved.tokenizer_folder, None, resolved.kind)
@@ -70,7 +70,7 @@ class Speaker:
         return [answer.text for answer in answers]
 
     def _render(self, prompt: str | Sequence[tuple[str, str]]) -> list[int]:
-        from tasks.formatting.examples import Example, Message
+        from tasks.formatting.rows.examples import Example, Message
 
         if self._kind == "text" and isinstance(prompt, str):
             return self._renderer.render_prompt(Example("", "", (), prompt, origin="prompt"))

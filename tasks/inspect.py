@@ -19,8 +19,8 @@ from tasks.version import pin_inputs
 from tasks.versioning.base_models import locate_base
 
 if TYPE_CHECKING:
-    from tasks.formatting.assignments import Assignments
-    from tasks.formatting.near_report import NearRows
+    from tasks.formatting.inspection.near_report import NearRows
+    from tasks.formatting.splits.assignments import Assignments
 
 ANY_LENGTH = 1_000_000  # tokens: nothing is cut or left out for its length
 PLOT = "lengths.png"
@@ -62,7 +62,7 @@ def inspect_rows(config: RunConfig, by: str, observer: Observer) -> InspectedDat
     Raises:
         RequestError: The source or the base model is missing, or no row can be read.
     """
-    from tasks.formatting.stored_splits import find_store
+    from tasks.formatting.splits.stored_splits import find_store
 
     data = pin_inputs(config.data, config.model)
     splits = find_store(data.source, config.data.split_version)
@@ -122,10 +122,10 @@ class _Look:
 
 
 def _build(look: _Look, entry: Path) -> InspectedData:
-    from tasks.formatting.file_formats import find_formats
-    from tasks.formatting.inspection_page import add_inspection
-    from tasks.formatting.length_plot import draw_lengths
-    from tasks.formatting.lengths import read_lengths
+    from tasks.formatting.files.file_formats import find_formats
+    from tasks.formatting.inspection.length_plot import draw_lengths
+    from tasks.formatting.inspection.lengths import read_lengths
+    from tasks.formatting.inspection.page import add_inspection
 
     formatted = entry / "formatted"
     rows, remarks = _format(look, formatted)
@@ -152,8 +152,8 @@ def _build(look: _Look, entry: Path) -> InspectedData:
 def _look_for_near_rows(
     formatted: Path, threshold: float
 ) -> tuple[NearRows | None, tuple[str, ...]]:
-    from tasks.formatting.lengths import list_splits
-    from tasks.formatting.near_report import count_near_rows
+    from tasks.formatting.inspection.lengths import list_splits
+    from tasks.formatting.inspection.near_report import count_near_rows
 
     try:
         return count_near_rows(formatted, list_splits(formatted), threshold), ()

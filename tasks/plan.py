@@ -9,7 +9,7 @@ from typing import Any
 
 from configs.schema import RunConfig
 from tasks.format import check_gate, format_version
-from tasks.formatting.examples import digest_questions, read_examples
+from tasks.formatting.rows.examples import digest_questions, read_examples
 from tasks.records.extras import check_extras
 from tasks.records.handles import DataVersion, FormattedData, Record, RowCounts, SplitRecord
 from tasks.records.observer import SilentObserver

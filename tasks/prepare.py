@@ -100,7 +100,7 @@ def lay_out_prepared(formatted: FormattedData, origin: dict[str, str], folder: P
         origin: What it was made from.
         folder: An empty folder.
     """
-    from tasks.formatting.exported_splits import export_split, read_example_rows
+    from tasks.formatting.conversion.exported_splits import export_split, read_example_rows
 
     for name, split in sorted(formatted.splits.items()):
         rows = read_example_rows(formatted.folder / "examples" / f"{name}.jsonl")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configs.errors import RequestError
 from configs.schema import DataConfig
-from tasks.formatting.readers import is_readable
+from tasks.formatting.files.readers import is_readable
 from tasks.records.handles import Record, RowCounts
 from tasks.records.home import find_home, resolve_in_project
 from tasks.records.observer import SilentObserver
@@ -139,10 +139,10 @@ def check_rows(folder: Path, work: Path, data: DataConfig) -> RowCounts:
     Raises:
         RequestError: With the first problems.
     """
-    from tasks.formatting.assignments import start_assignments
-    from tasks.formatting.intake import read_sources
+    from tasks.formatting.intake.data_intake import read_sources
     from tasks.formatting.ledger import check_invalid_rows, count_rows
-    from tasks.formatting.placing import place_intake
+    from tasks.formatting.splits.assignments import start_assignments
+    from tasks.formatting.splits.placing import place_intake
 
     intake = read_sources(folder, data, work / "rows", SilentObserver())
     check_invalid_rows(intake.tally, data.max_invalid_fraction)

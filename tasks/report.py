@@ -52,7 +52,9 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
     key = {
         "results": {name: handle.digest for name, handle in sorted(results.handles.items())},
         "title": config.publish.name,
-        "code": digest_code("tasks.evaluation", "tasks.report", "tasks.formatting.length_plot"),
+        "code": digest_code(
+            "tasks.evaluation", "tasks.report", "tasks.formatting.inspection.length_plot"
+        ),
         "versions": find_versions("matplotlib"),
     }
     return reuse_or_build("report", key, Handle, lambda entry: _build(config, results, entry))
@@ -63,8 +65,8 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
     from tasks.evaluation.intervals import bound_splits
     from tasks.evaluation.predictions import read_splits
     from tasks.evaluation.report import render_report
-    from tasks.formatting.length_plot import draw_lengths
-    from tasks.formatting.lengths import read_lengths
+    from tasks.formatting.inspection.length_plot import draw_lengths
+    from tasks.formatting.inspection.lengths import read_lengths
 
     predictions = {arm: read_splits(e.folder) for arm, e in results.arms.items()}
     intervals = {

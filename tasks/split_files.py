@@ -8,14 +8,14 @@ from pathlib import Path
 
 from configs.errors import RequestError
 from configs.schema import DataConfig
-from tasks.formatting.partition import (
+from tasks.formatting.conversion.partition import (
     FILES,
     Partition,
     SplitShares,
     list_left_out,
     partition_files,
 )
-from tasks.formatting.readers import SourceFile, is_readable
+from tasks.formatting.files.readers import SourceFile, is_readable
 from tasks.records.writing import share_folder
 from tasks.versioning.local import LocalSource
 from tasks.versioning.selection import select_files

@@ -79,7 +79,7 @@ def describe_training(
         "training": config.training.model_dump(mode="json"),
         "dtype": resolve_dtype(config.model.dtype, device),
         "device": device.kind,
-        "code": digest_code("tasks.training", "tasks.formatting.packing"),
+        "code": digest_code("tasks.training", "tasks.formatting.tokens.packing"),
         "versions": find_versions(*libraries),
     }
 

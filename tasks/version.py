@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs.schema import DataConfig, ModelConfig
-from tasks.formatting.readers import is_readable
+from tasks.formatting.files.readers import is_readable
 from tasks.records.entries import reuse_or_build
 from tasks.records.handles import DataVersion, PinnedModel
 from tasks.records.home import find_home, resolve_in_project

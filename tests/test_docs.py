@@ -13,7 +13,7 @@ import pytest
 
 from configs.schema import FormatName
 from flows.cli import app
-from tasks.formatting.formats import Conversation, detect_format, parse_row
+from tasks.formatting.rows.formats import Conversation, detect_format, parse_row
 
 ROOT = Path(__file__).resolve().parents[1]
 # Set by hone for the libraries under it, or read for their sake; nobody needs to set them.

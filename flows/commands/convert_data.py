@@ -9,8 +9,8 @@ from pathlib import Path
 from configs.errors import RequestError
 from configs.load import load_config
 from flows.terminal import print_json, print_text
-from tasks.formatting.conversion import ConvertedFile, convert_files
-from tasks.formatting.readers import READABLE, SourceFile, is_readable, list_source_files
+from tasks.formatting.conversion.convert import ConvertedFile, convert_files
+from tasks.formatting.files.readers import READABLE, SourceFile, is_readable, list_source_files
 
 
 def convert_data(

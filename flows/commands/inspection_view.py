@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.terminal import print_table, print_text
-from tasks.formatting.inspection_page import list_leaks, list_repeats
-from tasks.formatting.length_plot import Bin, draw_text_histogram
-from tasks.formatting.lengths import rank_split
+from tasks.formatting.inspection.length_plot import Bin, draw_text_histogram
+from tasks.formatting.inspection.lengths import rank_split
+from tasks.formatting.inspection.page import list_leaks, list_repeats
 
 if TYPE_CHECKING:
     from tasks.inspect import InspectedData

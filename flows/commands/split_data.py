@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configs.load import load_config
 from flows.terminal import print_json, print_table, print_text
-from tasks.formatting.partition import FILES, Partition, build_shares, list_left_out
+from tasks.formatting.conversion.partition import FILES, Partition, build_shares, list_left_out
 from tasks.split_files import split_files
 
 

@@ -20,14 +20,14 @@ from tasks.evaluation.generation import (
 from tasks.evaluation.metrics import compute_metrics, score_answer
 from tasks.evaluation.nll import NllScore, score_nll
 from tasks.evaluation.predictions import Prediction, write_predictions
-from tasks.formatting.examples import digest_prompt
+from tasks.formatting.rows.examples import digest_prompt
 from tasks.records.handles import Kind
 from tasks.records.observer import Observer
 from tasks.records.writing import write_json
 
 if TYPE_CHECKING:
-    from tasks.formatting.examples import Example, Message
-    from tasks.formatting.rendering import Renderer
+    from tasks.formatting.rendering.renderer import Renderer
+    from tasks.formatting.rows.examples import Example, Message
 
 LOG = logging.getLogger("hone")
 NO_ANSWER = Answer((), "", False)

@@ -14,7 +14,7 @@ from configs.errors import RequestError
 from tasks.records.observer import Observer
 
 if TYPE_CHECKING:
-    from tasks.formatting.rendering import Renderer
+    from tasks.formatting.rendering.renderer import Renderer
 
 # Shape suffixes: B prompts of a batch, T tokens.
 

@@ -14,11 +14,8 @@ from pathlib import Path
 
 from configs.errors import RequestError
 from configs.schema import DataConfig
-from tasks.formatting.assembly import assemble_splits
-from tasks.formatting.assignments import Assignments, start_assignments, write_assignments
-from tasks.formatting.chunks import CHUNK_BYTES
-from tasks.formatting.examples import iter_examples
-from tasks.formatting.intake import Intake, read_sources
+from tasks.formatting.intake.chunks import CHUNK_BYTES
+from tasks.formatting.intake.data_intake import Intake, read_sources
 from tasks.formatting.ledger import (
     TRAIN,
     Tally,
@@ -28,20 +25,23 @@ from tasks.formatting.ledger import (
     write_counts,
 )
 from tasks.formatting.parallel import count_processes, run_jobs
-from tasks.formatting.placing import PlacedRows, place_intake
-from tasks.formatting.preview import write_preview
 from tasks.formatting.primary import choose_primary_metrics
-from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.formatting.rendering.preview import write_preview
+from tasks.formatting.rendering.renderer import Renderer, load_renderer
 from tasks.formatting.report import write_report
-from tasks.formatting.stored_splits import ASSIGNMENTS
-from tasks.formatting.token_parts import (
+from tasks.formatting.rows.examples import iter_examples
+from tasks.formatting.splits.assignments import Assignments, start_assignments, write_assignments
+from tasks.formatting.splits.placing import PlacedRows, place_intake
+from tasks.formatting.splits.stored_splits import ASSIGNMENTS
+from tasks.formatting.tokens.assembly import assemble_splits
+from tasks.formatting.tokens.token_parts import (
     PartJob,
     PartSummary,
     RendererPlace,
     write_part,
     write_part_alone,
 )
-from tasks.formatting.tokenizing import TokenSettings, check_overlong
+from tasks.formatting.tokens.tokenizing import TokenSettings, check_overlong
 from tasks.records.handles import Kind, RowCounts, SplitRecord
 from tasks.records.observer import Observer, SilentObserver
 from tasks.records.writing import write_text

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from configs.schema import MetricName
-from tasks.formatting.examples import Example, digest_prompt, normalise_text
+from tasks.formatting.rows.examples import Example, digest_prompt, normalise_text
 from tasks.records.handles import Kind
 
 MAX_CLOSED_CHARS = 100

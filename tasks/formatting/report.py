@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from configs.schema import DataConfig
-from tasks.formatting.assembly import SplitFigures
-from tasks.formatting.intake import Intake
+from tasks.formatting.intake.data_intake import Intake
 from tasks.formatting.ledger import Tally, count_reasons, count_rows, list_problems
-from tasks.formatting.token_parts import PartSummary
+from tasks.formatting.tokens.assembly import SplitFigures
+from tasks.formatting.tokens.token_parts import PartSummary
 
 MAX_KINDS = 50  # more are listed together
 

@@ -16,7 +16,7 @@ from tasks.records.observer import SilentObserver
 
 if TYPE_CHECKING:
     from tasks.evaluation.generation import Answer
-    from tasks.formatting.rendering import Renderer
+    from tasks.formatting.rendering.renderer import Renderer
 
 
 class ModelSettings(Record):
@@ -73,7 +73,7 @@ def load_published(folder: str | Path, config: Mapping[str, Any]) -> Published:
         RequestError: The base is not the pinned one, the adapter does not fit it, or the
             template or tokenizer is not the one of training.
     """
-    from tasks.formatting.rendering import load_renderer
+    from tasks.formatting.rendering.renderer import load_renderer
     from tasks.training.devices import detect_device
     from tasks.training.models import load_trained
 

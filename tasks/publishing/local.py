@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from tasks.formatting.examples import digest_prompt, read_examples
+from tasks.formatting.rows.examples import digest_prompt, read_examples
 from tasks.publishing.candidates import Candidate, Lineage
 from tasks.publishing.card import write_card
 from tasks.records.digests import digest_file, digest_files, find_versions, list_files

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.formatting.examples import Example, message_from_dict, message_to_dict
+from tasks.formatting.rows.examples import Example, message_from_dict, message_to_dict
 from tasks.records.digests import digest_value
 from tasks.records.handles import Record
 from tasks.records.writing import read_jsonl
 
 if TYPE_CHECKING:
-    from tasks.formatting.rendering import Renderer
+    from tasks.formatting.rendering.renderer import Renderer
 
 
 class Probe(Record):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import RunError
-from tasks.formatting.examples import read_examples
+from tasks.formatting.rows.examples import read_examples
 from tasks.publishing import local, model_versions, registry
 from tasks.publishing.acceptance import LOGITS, AcceptanceReport, AcceptanceSpec
 from tasks.publishing.acceptance_process import FreshProcess, ask_process, use_process
@@ -145,7 +145,7 @@ def _record_logits(candidate: Candidate, probes: Sequence[Probe], out: Path) -> 
     from safetensors.torch import save_file
 
     from configs.schema import ModelConfig
-    from tasks.formatting.rendering import load_renderer
+    from tasks.formatting.rendering.renderer import load_renderer
     from tasks.training.devices import detect_device
     from tasks.training.shared_base import borrow_trained, release_base
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from configs.errors import RequestError
 from configs.schema import ModelConfig, TrainingConfig
-from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.formatting.rendering.renderer import Renderer, load_renderer
 from tasks.records.digests import digest_value
 from tasks.records.handles import Kind
 from tasks.records.observer import Observer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs.schema import TrainingConfig
-from tasks.formatting.packing import pack_best_fit, plan_steps
+from tasks.formatting.tokens.packing import pack_best_fit, plan_steps
 
 Row = tuple[int, ...]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, TrainerCallback
 
-from tasks.formatting.examples import Example, read_examples
-from tasks.formatting.rendering import Renderer
+from tasks.formatting.rendering.renderer import Renderer
+from tasks.formatting.rows.examples import Example, read_examples
 from tasks.records.observer import Observer
 from tasks.records.writing import write_text
 from tasks.training.attention import use_attention

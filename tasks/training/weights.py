@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import GenerationConfig
 
-from tasks.formatting.rendering import Renderer
+from tasks.formatting.rendering.renderer import Renderer
 from tasks.records.writing import share_file
 from tasks.training.adapters import read_adapter_weights, write_adapter
 from tasks.training.engine import Weights

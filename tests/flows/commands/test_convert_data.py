@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import RequestError
 from flows.commands.convert_data import convert_data
-from tests.tasks.formatting.chatgpt_tree import make_tree
+from tests.tasks.formatting.conversion.chatgpt_tree import make_tree
 
 VALID = {"messages": [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "one"}]}
 

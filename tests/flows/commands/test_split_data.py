@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.formatting.splits import SplitPlan, assign_split
+from tasks.formatting.splits.split_hash import SplitPlan, assign_split
 from tests.flows.conftest import CallHone
 from tests.flows.running import make_row, write_rows
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from tasks.formatting.examples import Example, Message
-from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.formatting.rendering.renderer import Renderer, load_renderer
+from tasks.formatting.rows.examples import Example, Message
 
 TINY_BASE = Path(__file__).resolve().parents[3] / "data" / "tiny-base"
 

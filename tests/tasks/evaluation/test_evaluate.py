@@ -15,8 +15,8 @@ from tasks.evaluation.evaluate import (
 )
 from tasks.evaluation.metrics import compute_metrics
 from tasks.evaluation.predictions import read_splits
-from tasks.formatting.examples import Example, Message, ToolCall, digest_prompt
-from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.formatting.rendering.renderer import Renderer, load_renderer
+from tasks.formatting.rows.examples import Example, Message, ToolCall, digest_prompt
 from tasks.records.observer import SilentObserver
 from tests.tasks.evaluation.conftest import TINY_BASE
 

@@ -15,8 +15,8 @@ from tasks.evaluation.generation import (
     unwrap_model,
     use_only,
 )
-from tasks.formatting.examples import Example
-from tasks.formatting.rendering import Renderer
+from tasks.formatting.rendering.renderer import Renderer
+from tasks.formatting.rows.examples import Example
 from tasks.records.observer import SilentObserver
 
 SETTINGS: dict[str, Any] = {"max_new_tokens": 24, "observer": SilentObserver()}

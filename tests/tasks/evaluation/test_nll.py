@@ -6,8 +6,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from tasks.evaluation import nll
 from tasks.evaluation.nll import plan_batches, score_nll
-from tasks.formatting.examples import Example
-from tasks.formatting.rendering import Renderer, TokenizedExample
+from tasks.formatting.rendering.renderer import Renderer, TokenizedExample
+from tasks.formatting.rows.examples import Example
 from tasks.records.observer import SilentObserver
 
 SILENT = SilentObserver()

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from configs.schema import DataConfig
+from tasks.formatting.build import FormatResult, Workload, format_data
+
 CORPUS = [
     "What is the sum of one and two? It is three.\n\nAnd of two and three?",
     "Below is an instruction that describes a task. Write a response.",
@@ -97,3 +100,32 @@ def write_source(tmp_path: Path) -> Callable[..., Path]:
         return source
 
     return write
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, byte_level_tokenizer: Path, write_source: Callable[..., Path]
+) -> Callable[..., FormatResult]:
+    """Run the format stage on rows, with a small tokenizer."""
+
+    def run_format(
+        files: dict[str, Any],
+        *,
+        out: str = "out",
+        max_length: int = 200,
+        workload: Workload | None = None,
+        **data: Any,
+    ) -> FormatResult:
+        kind = data.get("format")
+        return format_data(
+            write_source(files),
+            tmp_path / out,
+            data=DataConfig(**data),
+            tokenizer=byte_level_tokenizer,
+            chat_template=None if kind == "text" else "chatml",
+            max_length=max_length,
+            assistant_only_loss=True,
+            workload=workload,
+        )
+
+    return run_format

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from configs.errors import RequestError, RunError
-from tasks.formatting.intake import list_sources
+from tasks.formatting.intake.data_intake import list_sources
 from tasks.formatting.parallel import LEAST_BYTES, MAX_PROCESSES, count_processes, run_jobs
 
 

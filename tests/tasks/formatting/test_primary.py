@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tasks.formatting.examples import Example, Message
 from tasks.formatting.primary import choose_primary_metrics
+from tasks.formatting.rows.examples import Example, Message
 
 
 def make_examples(answers: list[str], prompt: str = "") -> list[Example]:

@@ -11,8 +11,8 @@ import pytest
 
 from configs.schema import ModelConfig, RunConfig
 from tasks.evaluation.generation import generate_answers
-from tasks.formatting.examples import Example, Message, digest_examples, write_examples
-from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.formatting.rendering.renderer import Renderer, load_renderer
+from tasks.formatting.rows.examples import Example, Message, digest_examples, write_examples
 from tasks.publishing import model_versions
 from tasks.publishing.candidates import Candidate, digest_evidence
 from tasks.publishing.model_versions import find_aliases, find_tags

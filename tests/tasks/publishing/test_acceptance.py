@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.formatting.rendering import load_renderer
+from tasks.formatting.rendering.renderer import load_renderer
 from tasks.publishing.acceptance import AcceptanceReport, AcceptanceSpec, examine_artefact, main
 from tasks.publishing.probes import choose_probes, measure_logits
 from tasks.records.digests import digest_files, list_files

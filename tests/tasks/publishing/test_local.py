@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.formatting.examples import digest_prompt, read_examples
+from tasks.formatting.rows.examples import digest_prompt, read_examples
 from tasks.publishing import local
 from tasks.publishing.candidates import Candidate
 from tasks.records.home import find_home

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.formatting.examples import Example, Message, ToolCall
-from tasks.formatting.rendering import load_renderer
+from tasks.formatting.rendering.renderer import load_renderer
+from tasks.formatting.rows.examples import Example, Message, ToolCall
 from tasks.publishing.probes import Probe, choose_probes, render_input
 from tasks.records.writing import write_jsonl
 

@@ -54,7 +54,7 @@ def test_digests_see_names_and_contents(tmp_path: Path) -> None:
 
 
 def test_code_digest_covers_templates() -> None:
-    assert digest_code("tasks.formatting") != digest_code("tasks.formatting.rendering")
+    assert digest_code("tasks.formatting") != digest_code("tasks.formatting.rendering.renderer")
 
 
 def test_output_folder_that_is_a_file_is_refused(home: Path) -> None:

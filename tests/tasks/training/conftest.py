@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from configs.schema import ModelConfig, TrainingConfig
-from tasks.formatting.examples import Example, Message, digest_content, write_examples
-from tasks.formatting.rendering import Renderer, load_renderer
+from tasks.formatting.rendering.renderer import Renderer, load_renderer
+from tasks.formatting.rows.examples import Example, Message, digest_content, write_examples
 
 LORA = ModelConfig(model_name_or_path="models/tiny", lora_r=4, lora_alpha=8)
 TRAINING = TrainingConfig(

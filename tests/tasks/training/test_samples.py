@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tasks.formatting.rendering import Renderer
+from tasks.formatting.rendering.renderer import Renderer
 from tasks.training.models import load_base
 from tasks.training.samples import (
     MAX_NEW_TOKENS,

@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 
 from configs.errors import RequestError, RunError
 from configs.schema import ModelConfig, TrainingConfig
-from tasks.formatting.rendering import Renderer
+from tasks.formatting.rendering.renderer import Renderer
 from tasks.training.collator import pack_row
 from tasks.training.loss import compute_token_losses
 from tasks.training.models import load_base, load_trained

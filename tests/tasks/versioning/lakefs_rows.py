@@ -7,7 +7,7 @@ from typing import Any
 
 from lakefs.repository import Repository
 
-from tasks.formatting.readers import is_readable
+from tasks.formatting.files.readers import is_readable
 from tasks.versioning.snapshot import Snapshot, take_snapshot
 
 ROWS = {

@@ -9,7 +9,7 @@ import pytest
 
 from configs.errors import RequestError, RunError
 from configs.schema import DataConfig, ModelConfig
-from tasks.formatting.readers import is_readable
+from tasks.formatting.files.readers import is_readable
 from tasks.version import pin_inputs
 from tasks.versioning.hub_source import HubPlace, HubSource, parse_hub_uri
 from tasks.versioning.snapshot import Snapshot, take_snapshot

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from configs.errors import RequestError
-from tasks.formatting.readers import is_readable, list_source_files, read_rows
+from tasks.formatting.files.readers import is_readable, list_source_files, read_rows
 from tasks.versioning.layouts import find_hub_splits, find_saved_splits
 from tasks.versioning.snapshot import Snapshot, take_snapshot
 from tasks.versioning.store import link_tree

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from configs.errors import RequestError
 from configs.schema import DataConfig, ModelConfig
-from tasks.formatting.readers import is_readable
+from tasks.formatting.files.readers import is_readable
 from tasks.version import pin_inputs
 from tasks.versioning import base_models
 from tasks.versioning.base_models import pin_base

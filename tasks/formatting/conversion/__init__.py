@@ -1,0 +1,1 @@
+"""Raw files to raw files: converted, split, compared."""

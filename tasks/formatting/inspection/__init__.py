@@ -1,0 +1,1 @@
+"""What formatted data hold, for people to look at before they train."""

@@ -1,0 +1,1 @@
+"""Conversations to token ids and labels: the one renderer of every stage."""

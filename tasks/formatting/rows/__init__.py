@@ -1,0 +1,1 @@
+"""The formats of rows: told apart, checked, and turned into examples."""

@@ -1,0 +1,1 @@
+"""The second pass: every row gets its split, once and for good."""
