@@ -1,6 +1,7 @@
 """The format stage on synthetic rows, pass by pass, against `datasets.map` written the plain way.
 
 Run: python -m benchmarks.formatting [--json] [--rows N] [--chars N] [--skip-map] [--only-read]
+     [--near-duplicates filter|group] [--folder FOLDER]
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -30,6 +31,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 BASE = PROJECT / "data" / "tiny-base"
 WORDS = (PROJECT / "data" / "flowroll" / "REFERENCE.md").read_text(encoding="utf-8").split()
 PASSES = {"KB read": "read", "rows": "tokenize"}
+NearDuplicates = Literal["off", "filter", "group"]
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -37,8 +39,11 @@ def write_rows(path: Path, num_rows: int, num_chars: int) -> None:
     """Write conversations about FLOWROLL in JSON lines, `num_chars` characters each."""
     rng = random.Random(0)
     text = " ".join(rng.choices(WORDS, k=200_000))
-    path.parent.mkdir(parents=True)
-    with path.open("w", encoding="utf-8") as file:
+    if path.is_file():  # an earlier attempt's
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as file:
         for number in range(num_rows):
             ask, answer = (rng.randrange(len(text) - num_chars) for _ in range(2))
             turns = [
@@ -47,6 +52,7 @@ def write_rows(path: Path, num_rows: int, num_chars: int) -> None:
             ]
             row = {"messages": turns, "kind": f"kind {number % 7}", "group": f"{number // 3:x}"}
             file.write(json.dumps(row) + "\n")
+    part.replace(path)
 
 
 class PassTimes:
@@ -58,7 +64,7 @@ class PassTimes:
 
     def report_progress(self, done: int, total: int, unit: str) -> None:
         """Note the time when a pass is done."""
-        del done, total
+        print(f"{done:,} of {total:,} {unit}", file=sys.stderr, flush=True)
         self.ends[PASSES[unit]] = time.perf_counter() - self.start
 
     def report_metrics(self, metrics: dict[str, float], step: int) -> None:
@@ -93,17 +99,18 @@ def watch_memory() -> Iterator[dict[str, int]]:
         watcher.join()
 
 
-def measure_hone(source: Path, out: Path) -> dict[str, Any]:
+def measure_hone(source: Path, out: Path, near: NearDuplicates) -> dict[str, Any]:
     """Format the rows; return rows per second of each pass and the peak memory."""
     times = PassTimes()
     with watch_memory() as peak:
         result = format_data(
             source, out,
-            data=DataConfig(group_by="group"), tokenizer=BASE, chat_template=None, max_length=4096,
+            data=DataConfig(group_by="group", near_duplicates=near),
+            tokenizer=BASE, chat_template=None, max_length=4096,
             assistant_only_loss=True, observer=times, workload=Workload(),
         )  # fmt: skip
     seconds = time.perf_counter() - times.start
-    assert result.rows.kept == result.rows.read, result.rows
+    assert near == "filter" or result.rows.kept == result.rows.read, result.rows
     read, tokenized = times.ends["read"], times.ends["tokenize"]
     tokens = sum(split.tokens for split in result.splits.values())
     return {
@@ -118,7 +125,7 @@ def measure_hone(source: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def measure_core(source: Path, work: Path) -> dict[str, float]:
+def measure_core(source: Path, work: Path, near: NearDuplicates) -> dict[str, float]:
     """Return what one process does a second of processor time: reading, and tokenising."""
     from tasks.formatting.build import list_jobs, tokenize_parts
     from tasks.formatting.intake.data_intake import read_sources
@@ -129,7 +136,7 @@ def measure_core(source: Path, work: Path) -> dict[str, float]:
     from tasks.formatting.tokens.tokenizing import TokenSettings
     from tasks.records.observer import SilentObserver
 
-    data = DataConfig(group_by="group")
+    data = DataConfig(group_by="group", near_duplicates=near)
     renderer = load_renderer(BASE, None, "messages")
     silent = SilentObserver()
     start = time.process_time()
@@ -148,28 +155,33 @@ def measure_core(source: Path, work: Path) -> dict[str, float]:
     }
 
 
-def measure_reading(num_rows: int, num_chars: int, folder: Path) -> dict[str, Any]:
-    """Read, check, hash and place the rows without tokenising them, in parallel processes."""
+def measure_reading(
+    num_rows: int, num_chars: int, folder: Path, near: NearDuplicates
+) -> dict[str, Any]:
+    """Read, check, hash and place the rows without tokenising them, then place them once more."""
     from tasks.formatting.intake.data_intake import read_sources
     from tasks.formatting.splits.assignments import start_assignments
     from tasks.formatting.splits.placing import place_intake
 
     file = folder / "source" / "train" / "rows.jsonl"
     write_rows(file, num_rows, num_chars)
-    data, load = DataConfig(group_by="group"), os.getloadavg()[0]
+    data = DataConfig(group_by="group", near_duplicates=near)
+    load = os.getloadavg()[0]
     start = time.perf_counter()
     with watch_memory() as peak:
         intake = read_sources(folder / "source", data, folder / "work" / "rows", PassTimes())
         read = time.perf_counter()
-        place_intake(intake, data, start_assignments(1), folder / "work")
+        first = place_intake(intake, data, start_assignments(1), folder / "work")
         placed = time.perf_counter()
+        place_intake(intake, data, first.placement.assignments, folder / "work")
+        replaced = time.perf_counter()
     assert intake.num_rows == num_rows
     processes = count_processes(num_jobs=1000, num_bytes=2**31)
     return {
         "rows": num_rows,
         "bytes": file.stat().st_size,
         "processes": processes,
-        "seconds": {"read": read - start, "place": placed - read},
+        "seconds": {"read": read - start, "place": placed - read, "place_again": replaced - placed},
         "rows_per_second_and_core": num_rows / (placed - start) / processes,
         "peak_bytes": dict(peak),
         "load_average_before": load,
@@ -209,7 +221,9 @@ def measure_map(file: Path, cache: Path) -> dict[str, Any]:
     }
 
 
-def measure(num_rows: int, num_chars: int, folder: Path, *, with_map: bool) -> dict[str, Any]:
+def measure(
+    num_rows: int, num_chars: int, folder: Path, near: NearDuplicates, *, with_map: bool
+) -> dict[str, Any]:
     """Measure everything on the same file."""
     file = folder / "source" / "train" / "rows.jsonl"
     write_rows(file, num_rows, num_chars)
@@ -220,19 +234,17 @@ def measure(num_rows: int, num_chars: int, folder: Path, *, with_map: bool) -> d
         "processes": count_processes(num_jobs=1000, num_bytes=2**31),
         "load_average_before": load,
     }
-    result["hone"] = _clean(measure_hone, folder / "source", folder / "hone")
+    result["hone"] = measure_hone(folder / "source", folder / "hone", near)
+    shutil.rmtree(folder / "hone")
+    print(json.dumps(result), file=sys.stderr, flush=True)  # in case that the rest is interrupted
     if with_map:
-        result["datasets_map"] = _clean(measure_map, file, folder / "map")
+        result["datasets_map"] = measure_map(file, folder / "map")
+        shutil.rmtree(folder / "map")
     few = folder / "few" / "train" / "rows.jsonl"
     write_rows(few, min(num_rows, 20_000), num_chars)
-    result["rows_per_second_of_one_core"] = _clean(measure_core, folder / "few", folder / "core")
+    result["rows_per_second_of_one_core"] = measure_core(folder / "few", folder / "core", near)
+    shutil.rmtree(folder / "core")
     result["load_average_after"] = os.getloadavg()[0]
-    return result
-
-
-def _clean(function: Callable[[Path, Path], dict[str, Any]], source: Path, out: Path) -> Any:
-    result = function(source, out)
-    shutil.rmtree(out)
     return result
 
 
@@ -257,18 +269,22 @@ def main() -> None:
     parser.add_argument("--chars", type=int, default=2000, help="characters of text in a row")
     parser.add_argument("--skip-map", action="store_true", help="without datasets.map")
     parser.add_argument("--only-read", action="store_true", help="read and place, no tokens")
+    parser.add_argument(
+        "--near-duplicates", default="off", choices=("off", "filter", "group"), dest="near"
+    )
+    parser.add_argument("--folder", type=Path, help="where an interrupted run goes on from")
     parser.add_argument("--map", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.map:
         map_rows(*arguments.map)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        sizes = arguments.rows, arguments.chars
         if arguments.only_read:
-            result = measure_reading(arguments.rows, arguments.chars, Path(folder))
+            result = measure_reading(*sizes, folder, arguments.near)
         else:
-            result = measure(
-                arguments.rows, arguments.chars, Path(folder), with_map=not arguments.skip_map
-            )
+            result = measure(*sizes, folder, arguments.near, with_map=not arguments.skip_map)
     print(json.dumps(result, indent=None if arguments.json else 2))
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -138,40 +139,65 @@ def read_with_hone(name: str, store: Path) -> int:
     return sum((blobs / digest).stat().st_size for digest in digests.values())
 
 
-def measure_seconds(read: Callable[[], int], num_bytes: int) -> float:
-    """Return the seconds that a read of all bytes takes."""
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Cost:
+    """What one read of all bytes took."""
+
+    seconds: float
+    processor_seconds: float
+    """Of this process: the server's is not in it."""
+
+
+def measure_cost(read: Callable[[], int], num_bytes: int) -> Cost:
+    """Return what a read of all bytes takes."""
+    start, processor_start = time.perf_counter(), time.process_time()
     assert read() == num_bytes
-    return time.perf_counter() - start
+    return Cost(time.perf_counter() - start, time.process_time() - processor_start)
 
 
 def compare_reads(name: str, num_objects: int, num_bytes: int, repeats: int) -> dict[str, Any]:
     """Read the same objects both ways, turn about, and compare."""
-    plain, to_files, ours, again = [], [], [], []
+    ways = ("plain", "plain_to_files", "hone", "hone_again")
+    costs: dict[str, list[Cost]] = {way: [] for way in ways}
     read_plainly(name, num_objects)  # warm-up: the server's files are in memory from here on
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             store = Path(folder)
             read_ours = functools.partial(read_with_hone, name, store)
-            read_to_files = functools.partial(read_plainly, name, num_objects, store)
-            plain.append(measure_seconds(lambda: read_plainly(name, num_objects), num_bytes))
-            to_files.append(measure_seconds(read_to_files, num_bytes))
-            ours.append(measure_seconds(read_ours, num_bytes))
-            again.append(measure_seconds(read_ours, num_bytes))
-    ratios = [fast / slow for fast, slow in zip(plain, ours, strict=True)]
-    ratios_files = [fast / slow for fast, slow in zip(to_files, ours, strict=True)]
-    megabytes = num_bytes / (1 << 20)
+            reads: tuple[Callable[[], int], ...] = (
+                functools.partial(read_plainly, name, num_objects),
+                functools.partial(read_plainly, name, num_objects, store),
+                read_ours,
+                read_ours,
+            )
+            for way, read in zip(ways, reads, strict=True):
+                costs[way].append(measure_cost(read, num_bytes))
+    return describe_costs(costs, num_bytes)
+
+
+def describe_costs(costs: dict[str, list[Cost]], num_bytes: int) -> dict[str, Any]:
+    """Return medians of seconds, of speeds turn about, and of the client's processor time."""
+    gigabytes = num_bytes / (1 << 30)
+    ratios = compare_turns(costs["plain"], costs["hone"])
+    to_files = compare_turns(costs["plain_to_files"], costs["hone"])
     return {
-        "plain_seconds": round(statistics.median(plain), 3),
-        "plain_to_files_seconds": round(statistics.median(to_files), 3),
-        "hone_seconds": round(statistics.median(ours), 3),
-        "hone_again_seconds": round(statistics.median(again), 3),
-        "plain_megabytes_per_second": round(megabytes / statistics.median(plain), 1),
-        "hone_megabytes_per_second": round(megabytes / statistics.median(ours), 1),
+        "seconds": {
+            way: round(statistics.median(cost.seconds for cost in found), 3)
+            for way, found in costs.items()
+        },
+        "client_processor_seconds_per_gigabyte": {
+            way: round(statistics.median(c.processor_seconds for c in found) / gigabytes, 2)
+            for way, found in costs.items()
+        },
         "speed_ratio": round(statistics.median(ratios), 3),
         "speed_ratios": [round(ratio, 3) for ratio in ratios],
-        "speed_ratio_to_files": round(statistics.median(ratios_files), 3),
+        "speed_ratio_to_files": round(statistics.median(to_files), 3),
     }
+
+
+def compare_turns(plain: list[Cost], ours: list[Cost]) -> list[float]:
+    """Return our speed as a share of the plain one, for each turn."""
+    return [one.seconds / other.seconds for one, other in zip(plain, ours, strict=True)]
 
 
 def compare_servers_objects(num_objects: int, megabytes: int, repeats: int) -> dict[str, Any]:

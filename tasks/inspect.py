@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.format import LIBRARIES, NOT_FORMATTING, digest_template, find_template
+from tasks.formatting.ledger import AllDroppedError
 from tasks.records.digests import digest_code, digest_value, find_versions
 from tasks.records.entries import reuse_or_build
 from tasks.records.handles import DataVersion, Handle, RowCounts
@@ -45,13 +46,16 @@ class InspectedData(Handle):
     formats: dict[str, str]
     """By file."""
     rows: RowCounts
+    refusal: str = ""
+    """Why there is nothing to see but the ledger: no row of a source is kept."""
 
 
 def inspect_rows(config: RunConfig, by: str, observer: Observer) -> InspectedData:
     """Read, check, split and tokenise rows as a run would, and describe them.
 
     Broken rows and leaks are reported rather than refused, and rows that are too long are kept
-    where a run would stop. Rows have the splits that earlier runs gave them, and no new split is
+    where a run would stop. Where no row of a source is kept, the ledger alone is there to be seen.
+    Rows have the splits that earlier runs gave them, and no new split is
     stored: looking changes nothing.
 
     Args:
@@ -122,20 +126,40 @@ class _Look:
 
 
 def _build(look: _Look, entry: Path) -> InspectedData:
-    from tasks.formatting.files.file_formats import find_formats
+    formatted = entry / "formatted"
+    refusal = ""
+    try:
+        rows, remarks = _format(look, formatted)
+        _describe(look, formatted, remarks)
+    except AllDroppedError as err:
+        rows, refusal = _describe_dropped(formatted, err), err.message
+    for name in KEPT_FILES:
+        if (formatted / name).exists():
+            (formatted / name).rename(entry / name)
+    shutil.rmtree(formatted)  # examples and tokens are as large as the data
+    return _make_handle(look, entry, rows, refusal)
+
+
+def _describe(look: _Look, formatted: Path, remarks: tuple[str, ...]) -> None:
     from tasks.formatting.inspection.length_plot import draw_lengths
     from tasks.formatting.inspection.lengths import read_lengths
     from tasks.formatting.inspection.page import add_inspection
 
-    formatted = entry / "formatted"
-    rows, remarks = _format(look, formatted)
     near, unknown = _look_for_near_rows(formatted, look.config.data.near_duplicate_threshold)
     max_length, remarks = look.config.training.max_length, (*remarks, *unknown)
     add_inspection(formatted, max_length=max_length, by=look.by, near=near, remarks=remarks)
     draw_lengths(formatted / PLOT, read_lengths(formatted), max_length=max_length)
-    for name in KEPT_FILES:
-        (formatted / name).rename(entry / name)
-    shutil.rmtree(formatted)  # examples and tokens are as large as the data
+
+
+def _describe_dropped(formatted: Path, err: AllDroppedError) -> RowCounts:
+    from tasks.formatting.inspection.dropped_rows import add_dropped_rows
+
+    return RowCounts(**add_dropped_rows(formatted, err.message).rows)
+
+
+def _make_handle(look: _Look, entry: Path, rows: RowCounts, refusal: str) -> InspectedData:
+    from tasks.formatting.files.file_formats import find_formats
+
     formats = find_formats(look.data.folder, look.config.data)
     return InspectedData(
         path=entry.relative_to(find_home()).as_posix(),
@@ -146,6 +170,7 @@ def _build(look: _Look, entry: Path) -> InspectedData:
         format=", ".join(sorted(set(formats.values()))),
         formats=formats,
         rows=rows,
+        refusal=refusal,
     )
 
 
@@ -170,6 +195,8 @@ def _format(look: _Look, out: Path) -> tuple[RowCounts, tuple[str, ...]]:
     config = look.relaxed
     try:
         return _call_format(look, config, out), ()
+    except AllDroppedError:
+        raise
     except RequestError as err:
         if not (config.data.validation_fraction or config.data.test_fraction):
             raise

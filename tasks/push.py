@@ -82,7 +82,7 @@ def push_folder(
 
     def accept(commit: str) -> dict[str, str]:
         counts.append(validate_commit(ingest, commit, data or DataConfig()))
-        return {f"hone.rows_{name}": str(n) for name, n in counts[0].model_dump().items() if n}
+        return {f"hone.rows_{name}": str(n) for name, n in counts[-1].model_dump().items() if n}
 
     commit = ingest_folder(
         client,
@@ -92,7 +92,7 @@ def push_folder(
         accept=accept,
         report=report,
     )
-    return _describe(ingest, commit, counts[0] if counts else None)
+    return _describe(ingest, commit, counts[-1] if counts else None)
 
 
 def validate_commit(ingest: Ingest, commit: str, data: DataConfig) -> RowCounts:

@@ -6,17 +6,21 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.errors import RequestError
 from configs.load import apply_overrides, load_config
 from configs.presets import list_preset_names, suggest_preset
 from configs.problems import PRESET_KEYS
 from configs.schema import RunConfig
-from flows.commands.inspection_view import build_object, show_inspection
+from flows.commands.inspection_view import build_object, show_dropped, show_inspection
 from flows.logs import choose_logging, show_logs
 from flows.terminal import print_json
 from tasks.records.runs import check_home
 from tasks.records.writing import open_atomic, read_json
+
+if TYPE_CHECKING:
+    from tasks.inspect import InspectedData
 
 YAML_SUFFIXES = (".yaml", ".yml")
 WRITTEN = ("data_report.md", "preview.md", "inspection.json", "lengths.png", "ledger.jsonl")
@@ -34,7 +38,7 @@ def inspect_data(
     """Describe the rows of a source or a preset; print what was found, and write it if asked.
 
     Raises:
-        RequestError: There is no such source, or not one row of it can be read.
+        RequestError: There is no such source, or no row of it is kept: then the ledger is shown.
     """
     config = load_request(source, overrides, base)
     _check_output(output)
@@ -49,11 +53,25 @@ def inspect_data(
     figures = read_json(inspected.folder / "inspection.json")
     if output:
         _write(inspected.folder, output)
+    refusal = _refuse_dropped(source, inspected) if inspected.refusal else None
     if as_json:
-        print_json(build_object(inspected, figures, output))
-    else:
-        show_inspection(inspected, figures, output)
+        error = {"error": refusal.to_dict()} if refusal else {}
+        print_json(build_object(inspected, figures, output) | error)
+        return refusal.exit_code if refusal else 0
+    if refusal:
+        show_dropped(inspected, figures, output)
+        raise refusal
+    show_inspection(inspected, figures, output)
     return 0
+
+
+def _refuse_dropped(source: str, inspected: InspectedData) -> RequestError:
+    return RequestError(
+        message=inspected.refusal,
+        where=source,
+        allowed="at least one row that is kept",
+        hint=f"the reason of each row: {inspected.folder / 'ledger.jsonl'}",
+    )
 
 
 def load_request(source: str, overrides: Sequence[str], base: str | None) -> RunConfig:
@@ -106,6 +124,6 @@ def _check_output(output: Path | None) -> None:
 
 
 def _write(folder: Path, output: Path) -> None:
-    for name in WRITTEN:
+    for name in filter(lambda name: (folder / name).exists(), WRITTEN):
         with open_atomic(output / name, "wb") as copy, (folder / name).open("rb") as original:
             shutil.copyfileobj(original, copy)

@@ -53,6 +53,13 @@ def show_inspection(
         print_text(f"written  {output}")
 
 
+def show_dropped(inspected: InspectedData, figures: Mapping[str, Any], output: Path | None) -> None:
+    """Print how rows ended of which none is left."""
+    _show_rows(inspected, figures)
+    if output:
+        print_text(f"written  {output}")
+
+
 def _show_rows(inspected: InspectedData, figures: Mapping[str, Any]) -> None:
     rows = inspected.rows
     print_text(f"source   {inspected.source} @ {inspected.commit[:12]}")
@@ -66,8 +73,9 @@ def _show_rows(inspected: InspectedData, figures: Mapping[str, Any]) -> None:
             print_text(f"         {count:>9,}  {outcome}: {reason}")
     for line in figures["problems"]:
         print_text(f"         {line}")
-    if (more := rows.invalid - len(figures["problems"])) > 0:
-        print_text(f"         and {more:,} more invalid rows: see the ledger")
+    left_out = rows.invalid + (rows.filtered if inspected.refusal else 0)
+    if (more := left_out - len(figures["problems"])) > 0:
+        print_text(f"         and {more:,} more: see the ledger")
 
 
 def _show_lengths(figures: Mapping[str, Any]) -> None:

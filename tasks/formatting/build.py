@@ -18,6 +18,7 @@ from tasks.formatting.intake.chunks import CHUNK_BYTES
 from tasks.formatting.intake.data_intake import Intake, read_sources
 from tasks.formatting.ledger import (
     TRAIN,
+    AllDroppedError,
     Tally,
     check_invalid_rows,
     count_rows,
@@ -33,7 +34,8 @@ from tasks.formatting.rows.examples import iter_examples
 from tasks.formatting.splits.assignments import Assignments, start_assignments, write_assignments
 from tasks.formatting.splits.placing import PlacedRows, place_intake
 from tasks.formatting.splits.stored_splits import ASSIGNMENTS
-from tasks.formatting.tokens.assembly import assemble_splits
+from tasks.formatting.tokens.assembly import assemble_splits, join_files
+from tasks.formatting.tokens.part_files import LEDGER
 from tasks.formatting.tokens.token_parts import (
     PartJob,
     PartSummary,
@@ -106,6 +108,7 @@ def format_data(
         workload: How the work is cut up.
 
     Raises:
+        AllDroppedError: No row of a source is kept; only the ledger is written.
         RequestError: The data or the template cannot be used as configured; nothing is written.
     """
     _clear_results(out)
@@ -154,7 +157,12 @@ def _build(
     summary = tokenize_parts(jobs, renderer, observer, num_processes)
     check_overlong(summary.tally, settings)
     check_invalid_rows(summary.tally, data.max_invalid_fraction)
-    check_splits(summary.tally, data, intake)
+    try:
+        check_splits(summary.tally, data, intake)
+    except AllDroppedError:
+        join_files([job.folder / LEDGER for job in jobs], out / LEDGER)
+        write_counts(out / "ledger.json", summary.tally, intake.sightings.findings)
+        raise
 
     splits = assemble_splits([job.folder for job in jobs], out)
     test = out / "examples" / "test.jsonl"
@@ -219,13 +227,13 @@ def check_splits(tally: Tally, data: DataConfig, intake: Intake) -> None:
     """Check that every split that was asked for holds rows.
 
     Raises:
-        RequestError: No training row is left, an evaluation set is empty, or no group fell to the
-            test split.
+        AllDroppedError: No row of the training rows or of an evaluation set is left.
+        RequestError: No group fell to the training or the test split.
     """
     for name in intake.sources:
         mine = [(end, count) for (source, end, _), count in tally.counts.items() if source == name]
         if not any(end == "kept" for end, _ in mine):
-            raise RequestError(
+            raise AllDroppedError(
                 where="data.source",
                 message=f"all {sum(count for _, count in mine)} rows of {name} were dropped",
                 allowed="at least one row that is kept",

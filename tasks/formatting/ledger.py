@@ -19,6 +19,10 @@ ANY_REASON = ""
 NUM_LISTED = 10  # problems shown in an error; the ledger file has them all
 
 
+class AllDroppedError(RequestError):
+    """No row of a source is left; the ledger says why of each, and stays."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """One input row and what became of it; it holds no content of the row."""
@@ -36,6 +40,10 @@ class LedgerEntry:
     """Where a kept row went."""
     cut_tokens: int = 0
     """Tokens that a kept row lost at its end."""
+    untrained_turns: int = 0
+    """Assistant turns of a kept row that should be trained on and cannot be."""
+    other_split: str = ""
+    """The split of the row that a filtered row repeats or stands near."""
     id: str = ""
     """The example's id; empty for a row that was not understood."""
 
@@ -49,6 +57,8 @@ class LedgerEntry:
             "detail": self.detail,
             "split": self.split,
             "cut_tokens": self.cut_tokens,
+            "untrained_turns": self.untrained_turns,
+            "other_split": self.other_split,
             "id": self.id,
         }
 
@@ -63,6 +73,7 @@ class Tally:
     """Kept rows by split."""
     cut_rows: int = 0
     cut_tokens: int = 0
+    untrained_turns: int = 0
     problems: dict[tuple[str, Outcome, str], list[str]] = field(default_factory=dict)
     """`file:line: detail` of the first rows left out, by source, outcome and reason; under the
     reason "" those of any."""
@@ -74,6 +85,7 @@ class Tally:
             self.splits[entry.split] += 1
             self.cut_rows += entry.cut_tokens > 0
             self.cut_tokens += entry.cut_tokens
+            self.untrained_turns += entry.untrained_turns
             return
         for reason in (entry.reason, ANY_REASON):
             listed = self.problems.setdefault((entry.source, entry.outcome, reason), [])
@@ -86,6 +98,7 @@ class Tally:
         self.splits += other.splits
         self.cut_rows += other.cut_rows
         self.cut_tokens += other.cut_tokens
+        self.untrained_turns += other.untrained_turns
         for key, listed in other.problems.items():
             mine = self.problems.setdefault(key, [])
             mine += listed[: NUM_LISTED - len(mine)]
@@ -97,6 +110,7 @@ class Tally:
             "splits": dict(self.splits),
             "cut_rows": self.cut_rows,
             "cut_tokens": self.cut_tokens,
+            "untrained_turns": self.untrained_turns,
             "problems": [[*key, listed] for key, listed in self.problems.items()],
         }
 
@@ -108,6 +122,7 @@ class Tally:
             Counter(value["splits"]),
             value["cut_rows"],
             value["cut_tokens"],
+            value["untrained_turns"],
             {(source, end, why): listed for source, end, why, listed in value["problems"]},
         )
 
@@ -189,6 +204,7 @@ def write_counts(path: Path, tally: Tally, findings: Mapping[str, int]) -> None:
             "invalid": count_reasons(tally, "invalid"),
             "filtered": count_reasons(tally, "filtered"),
             "cut_tokens": tally.cut_tokens,
+            "untrained_turns": tally.untrained_turns,
             "findings": dict(sorted(findings.items())),
         },
     )

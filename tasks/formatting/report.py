@@ -118,10 +118,10 @@ def _describe_settings(intake: Intake, data: DataConfig, primary_metrics: Sequen
 
 def _describe_notes(summary: PartSummary) -> str:
     notes = []
-    if summary.untrained_turns:
+    if summary.tally.untrained_turns:
         notes.append(
-            f"- {summary.untrained_turns:,} earlier assistant turns are not trained on: the chat "
-            "template changes them as the conversation goes on"
+            f"- {summary.tally.untrained_turns:,} earlier assistant turns are not trained on: the "
+            "chat template changes them as the conversation goes on"
         )
     if summary.control_texts:
         notes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOG = logging.getLogger("hone")
+_HELD: dict[Path, int] = {}  # lock files held by this process, and their inodes
 
 
 @contextmanager
@@ -27,7 +29,26 @@ def hold_lock(path: Path, what: str) -> Iterator[None]:
     except Timeout:
         LOG.info("another process holds %s; waiting for it", what)
         lock.acquire()
+    _HELD[path] = path.stat().st_ino
     try:
         yield
     finally:
+        del _HELD[path]
         lock.release()
+
+
+def find_lost_lock() -> Path | None:
+    """Return a lock file held by this process that is no longer there, or is another file now.
+
+    Whoever asks for that lock next gets it, and both would work on the same entry.
+    """
+    for path, inode in list(_HELD.items()):
+        try:
+            is_there = os.stat(path).st_ino == inode
+        except FileNotFoundError:
+            is_there = False
+        except OSError:
+            continue  # a file server that is away for a moment has lost nothing
+        if not is_there:
+            return path
+    return None

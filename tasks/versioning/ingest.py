@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.errors import RequestError, RunError
-from tasks.versioning.commits import (
-    commit_changes,
-    list_objects,
-    merge_branch,
-    open_side_branch,
-    read_commit,
-)
+from tasks.versioning.commits import list_objects, read_commit
 from tasks.versioning.lakefs_client import (
-    TIMEOUT_SECONDS,
     LakeFSPath,
     call_with_retries,
     explain_lakefs_errors,
 )
 from tasks.versioning.lakefs_errors import find_status, list_lakefs_errors
 from tasks.versioning.lakefs_refs import pin_ref
+from tasks.versioning.side_branches import commit_changes, merge_branch, open_side_branch
 from tasks.versioning.uploads import (
+    ACTIONS,
     Difference,
     compare_files,
     delete_objects,
@@ -35,6 +31,7 @@ from tasks.versioning.uploads import (
 if TYPE_CHECKING:
     from lakefs.client import Client
 
+LOG = logging.getLogger("hone")
 SIDE_PREFIX = "hone-ingest"
 RESERVED_METADATA = "hone."
 
@@ -97,6 +94,7 @@ def plan_ingest(
         RunError: The server is away.
     """
     prefix = f"{path.strip('/')}/" if path.strip("/") else ""
+    _require_data_path(prefix)
     where = name_command(folder)
     files = list_local_files(folder, prefix)
     base = _find_head(client, repository, branch, where)
@@ -110,16 +108,22 @@ def plan_ingest(
     )
 
 
+def _require_data_path(prefix: str) -> None:
+    if prefix.startswith(f"{ACTIONS}/"):
+        raise RequestError(
+            where=f"--path {prefix}",
+            message=f"{ACTIONS}/ holds the repository's hooks, which lakeFS runs: no data",
+            allowed="another path, or none for the top of the repository",
+            hint=f"upload a hook by `lakectl fs upload lakefs://REPOSITORY/BRANCH/{ACTIONS}/NAME`",
+        )
+
+
 def _find_head(client: Client, repository: str, branch: str, where: str) -> str:
     """Return the commit of a branch; tags, commits and `main~1` are no place for new ones."""
     base = pin_ref(client, LakeFSPath(repository, branch, ""), where).ref
     with explain_lakefs_errors(f"reading the branch {branch} of {repository}", where):
         try:
-            call_with_retries(
-                lambda: client.sdk_client.branches_api.get_branch(
-                    repository, branch, _request_timeout=TIMEOUT_SECONDS
-                )
-            )
+            call_with_retries(lambda: client.sdk_client.branches_api.get_branch(repository, branch))
         except list_lakefs_errors() as err:
             if find_status(err) in {400, 404}:
                 raise RequestError(
@@ -151,7 +155,8 @@ def ingest_folder(
         message: The commit's message.
         metadata: The commit's metadata.
         accept: Gets the commit to merge and raises where it is not to be merged; what it returns
-            is added to the metadata.
+            is added to the metadata. Where the branch moved in the moment of the merge, it gets
+            the merged commit too.
         report: Called with the bytes sent so far and their total.
 
     Returns:
@@ -159,7 +164,8 @@ def ingest_folder(
 
     Raises:
         RequestError: What `accept` raises.
-        RunError: The branch moved meanwhile, or the server failed.
+        RunError: The branch moved meanwhile, or the server failed. Only where it moved in the
+            moment of the merge, and what came of it is not accepted, is it changed.
     """
     target, where = ingest.target, name_command(ingest.folder)
     with open_side_branch(client, target.repository, target.base, SIDE_PREFIX, where) as side:
@@ -170,7 +176,11 @@ def ingest_folder(
             return target.base
         metadata = metadata | accept(commit)
         _check_unmoved(client, target, where)
-        return merge_branch(side, target.branch, message, metadata, where) or target.base
+        merged = merge_branch(side, target.branch, message, metadata, where)
+    if merged is None:
+        return target.base
+    _settle_merge(client, target, merged, accept, where)
+    return merged
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str]:
@@ -211,3 +221,33 @@ def _check_unmoved(client: Client, target: Target, where: str) -> None:
             message=f"{target.branch} moved from {target.base[:12]} to {found[:12]} meanwhile",
             hint="run again: the rows are validated together with the new ones",
         )
+
+
+def _settle_merge(
+    client: Client,
+    target: Target,
+    merged: str,
+    accept: Callable[[str], dict[str, str]],
+    where: str,
+) -> None:
+    """Have the merged commit accepted too, where somebody else's commit came just before it.
+
+    lakeFS cannot be asked to merge onto one commit and no other; its merge commit says by its
+    parent what it was merged onto.
+    """
+    parents = read_commit(client, target.repository, merged, where).parents
+    if parents == (target.base,):
+        return
+    moved = f"{target.branch} moved from {target.base[:12]} to {parents[0][:12]}"
+    try:
+        accept(merged)
+    except RequestError as err:
+        place = f"lakefs://{target.repository}/{target.branch}"
+        raise RunError(
+            where=where,
+            message=f"{moved} in the moment of the merge; the commit {merged[:12]} is on the "
+            f"branch, and its rows are valid apart but not together: {err.message}",
+            hint=f"undo it by `lakectl branch revert {place} {merged}`, then push again",
+            problems=err.problems,
+        ) from err
+    LOG.warning("%s in the moment of the merge; the rows are valid together too", moved)

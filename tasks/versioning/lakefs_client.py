@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from configs.errors import RequestError
+from tasks.versioning.lakefs_endpoint import check_endpoint
 from tasks.versioning.lakefs_errors import explain_failure, find_status, list_lakefs_errors
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ ENDPOINT, ACCESS_KEY, SECRET_KEY = "LAKEFS_ENDPOINT", "LAKEFS_ACCESS_KEY", "LAKE
 URI_PATTERN = re.compile(
     r"lakefs://(?P<repository>[a-z0-9][a-z0-9-]{2,62})/(?P<ref>[^/\s]+)(?:/(?P<path>.*))?"
 )
-TIMEOUT_SECONDS = (10, 60)
-"""How long to wait for a connection, and for the next bytes of an answer."""
+TIMEOUT_SECONDS: tuple[float, float] = (10, 60)
+"""How long every call waits for a connection, and for the next bytes of an answer."""
 # More than the threads of a download, so that none of them opens a connection for each request.
 NUM_CONNECTIONS = 32
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
@@ -110,6 +111,8 @@ def open_client() -> Client:
     from lakefs.client import Client
     from lakefs.exceptions import LakeFSException
 
+    if os.environ.get(ENDPOINT):
+        check_endpoint(os.environ[ENDPOINT], ENDPOINT)
     own = {name: os.environ.get(name, "") for name in (ENDPOINT, ACCESS_KEY, SECRET_KEY)}
     missing = [name for name, value in own.items() if not value]
     if 0 < len(missing) < len(own):
@@ -124,15 +127,38 @@ def open_client() -> Client:
         raise _say_what_to_set("no lakeFS server is configured") from err
     except yaml.YAMLError:  # not `from err`: its text may hold a line of the file
         raise _say_what_to_set("lakectl's settings file is no YAML") from None
-    if not urlsplit(client.config.host).hostname:
-        raise _say_what_to_set("no lakeFS server is configured")
-    pool = client.sdk_client.objects_api.api_client.rest_client.pool_manager
-    pool.connection_pool_kw |= {
+    check_endpoint(client.config.host, ENDPOINT if not missing else _name_lakectl_setting())
+    _set_up_connections(client.sdk_client.objects_api.api_client.rest_client)
+    return client
+
+
+def _name_lakectl_setting() -> str:
+    variable = "LAKECTL_SERVER_ENDPOINT_URL"
+    return variable if os.environ.get(variable) else "~/.lakectl.yaml: server.endpoint_url"
+
+
+def _set_up_connections(rest: Any) -> None:
+    """Give the connections that all parts of a client share our redirects, number and limits."""
+    rest.pool_manager.connection_pool_kw |= {
         "retries": make_redirects(),
         "maxsize": NUM_CONNECTIONS,
         "block": False,
     }
-    return client
+    request = rest.request
+
+    def request_within_limits(*values: Any, _request_timeout: Any = None, **options: Any) -> Any:
+        # The high-level client names no timeout, and would wait for ever.
+        return request(*values, _request_timeout=_request_timeout or TIMEOUT_SECONDS, **options)
+
+    rest.request = request_within_limits
+
+
+def make_timeout() -> urllib3.Timeout:
+    """Return urllib3's limits for a request that does not go by the client's own calls."""
+    import urllib3
+
+    connect, read = TIMEOUT_SECONDS
+    return urllib3.Timeout(connect=connect, read=read)
 
 
 def make_redirects() -> urllib3.Retry:

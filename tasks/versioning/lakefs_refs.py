@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import RequestError
 from tasks.versioning.lakefs_client import (
-    TIMEOUT_SECONDS,
     LakeFSPath,
     call_with_retries,
     explain_lakefs_errors,
@@ -41,11 +40,7 @@ def pin_ref(client: Client, place: LakeFSPath, where: str) -> LakeFSPath:
     commits = client.sdk_client.commits_api
     with explain_lakefs_errors(f"finding the commit of {place.uri}", where):
         try:
-            commit = call_with_retries(
-                lambda: commits.get_commit(
-                    place.repository, place.ref, _request_timeout=TIMEOUT_SECONDS
-                )
-            )
+            commit = call_with_retries(lambda: commits.get_commit(place.repository, place.ref))
         except list_lakefs_errors() as err:
             if find_status(err) == 404:
                 raise _say_what_is_there(client, place, where) from err
@@ -69,9 +64,7 @@ def _stat_object(client: Client, place: LakeFSPath) -> RemoteObject | None:
     objects = client.sdk_client.objects_api
     try:
         stats = call_with_retries(
-            lambda: objects.stat_object(
-                place.repository, place.ref, place.path, _request_timeout=TIMEOUT_SECONDS
-            )
+            lambda: objects.stat_object(place.repository, place.ref, place.path)
         )
     except list_lakefs_errors() as err:
         if find_status(err) == 404:
@@ -87,9 +80,7 @@ def _list_pages(client: Client, place: LakeFSPath, prefix: str) -> Iterator[Any]
 
         def list_page(start: str = start) -> Any:
             return objects.list_objects(
-                place.repository, place.ref, prefix=prefix, after=start, amount=PAGE,
-                _request_timeout=TIMEOUT_SECONDS,
-            )  # fmt: skip
+                place.repository, place.ref, prefix=prefix, after=start, amount=PAGE)  # fmt: skip
 
         page = call_with_retries(list_page)
         yield from page.results
@@ -112,19 +103,19 @@ def _say_what_is_there(client: Client, place: LakeFSPath, where: str) -> Request
     """Return the error for a 404, with the names that would have been found."""
     endpoint, api = find_endpoint(client), client.sdk_client
     try:
-        api.repositories_api.get_repository(place.repository, _request_timeout=TIMEOUT_SECONDS)
+        api.repositories_api.get_repository(place.repository)
     except list_lakefs_errors() as err:
         if find_status(err) != 404:
             raise
-        page = api.repositories_api.list_repositories(_request_timeout=TIMEOUT_SECONDS)
+        page = api.repositories_api.list_repositories()
         return RequestError(
             message=f"lakeFS at {endpoint} has no repository {place.repository!r}",
             where=f"{where}={place.uri}",
             allowed=_list_names([r.id for r in page.results]) or "a repository that exists",
             hint="`make lakefs` fills one with the example data; `hone data push` fills your own",
         )
-    branches = api.branches_api.list_branches(place.repository, _request_timeout=TIMEOUT_SECONDS)
-    tags = api.tags_api.list_tags(place.repository, _request_timeout=TIMEOUT_SECONDS)
+    branches = api.branches_api.list_branches(place.repository)
+    tags = api.tags_api.list_tags(place.repository)
     return RequestError(
         message=f"the repository {place.repository} has no branch, tag or commit {place.ref!r}",
         where=f"{where}={place.uri}",

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from configs.errors import RequestError
+from tasks.records.folders import refuse_file, walk_files
 from tasks.versioning.sources import SourceFile
 
 
@@ -31,13 +32,26 @@ class LocalSource:
         """Return all files that are not hidden, sorted by name."""
         if self._only:
             return [SourceFile(self._only, (self._root / self._only).stat().st_size)]
-        names = (p.relative_to(self._root) for p in self._root.rglob("*") if p.is_file())
+        names = (path.relative_to(self._root) for path in walk_files(self._root))
         visible = [n for n in names if not any(part.startswith(".") for part in n.parts)]
         return [
-            SourceFile(name.as_posix(), (self._root / name).stat().st_size)
-            for name in sorted(visible)
+            SourceFile(name.as_posix(), _measure(self._root / name)) for name in sorted(visible)
         ]
 
     def copy_file(self, name: str, target: Path) -> None:
-        """Copy one file's bytes to `target`."""
+        """Copy one file's bytes to `target`.
+
+        Raises:
+            RequestError: The file may not be read, or is a link that leads nowhere.
+        """
+        try:
+            with (self._root / name).open("rb"):
+                pass
+        except OSError as err:
+            raise refuse_file(name, err) from err
         shutil.copyfile(self._root / name, target)
+
+
+def _measure(path: Path) -> int:
+    # Of a link that leads nowhere, its own: it is not empty, and copying it says what is wrong.
+    return path.stat().st_size if path.exists() else path.lstat().st_size

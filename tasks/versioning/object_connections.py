@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from tasks.versioning.downloads import OpenAt
-from tasks.versioning.lakefs_client import NUM_CONNECTIONS, TIMEOUT_SECONDS, make_redirects
+from tasks.versioning.lakefs_client import NUM_CONNECTIONS, make_redirects, make_timeout
 from tasks.versioning.object_cache import RemoteObject
 
 if TYPE_CHECKING:
+    import urllib3
     from lakefs.client import Client
     from urllib3.response import BaseHTTPResponse
 
@@ -23,6 +24,8 @@ class StorageFacts:
     """What the server says of the store behind it."""
 
     signs_urls: bool
+    takes_parts: bool
+    """Whether big files can be sent in parts, each to a signed URL of its own."""
     has_certain_md5: bool
     """Whether its checksums of 32 digits are MD5s; object stores that encrypt have other tags."""
 
@@ -30,9 +33,13 @@ class StorageFacts:
 def read_storage(client: Client) -> StorageFacts:
     """Return what the server says of its store."""
     # Not client.storage_config: the package keeps that for all clients of a process together.
-    config = client.sdk_client.config_api.get_config(_request_timeout=TIMEOUT_SECONDS)
+    config = client.sdk_client.config_api.get_config()
     storage = config.storage_config
-    return StorageFacts(bool(storage.pre_sign_support), storage.blockstore_type == "local")
+    return StorageFacts(
+        signs_urls=bool(storage.pre_sign_support),
+        takes_parts=bool(storage.pre_sign_multipart_upload),
+        has_certain_md5=storage.blockstore_type == "local",
+    )
 
 
 def make_opener(client: Client, repository: str, commit: str, *, signed: bool) -> OpenAt:
@@ -55,22 +62,26 @@ def make_opener(client: Client, repository: str, commit: str, *, signed: bool) -
 
 
 def _make_signed_opener(client: Client, repository: str, commit: str) -> OpenAt:
-    import urllib3
-
-    # A pool of its own: the keys and certificates for lakeFS are not for the store.
-    pool = urllib3.PoolManager(maxsize=NUM_CONNECTIONS, retries=make_redirects())
+    pool = open_store_pool()
 
     def open_at(entry: RemoteObject, offset: int) -> BaseHTTPResponse:
         # Signed anew for each connection, as signatures run out in long downloads.
         stats = client.sdk_client.objects_api.stat_object(
-            repository, commit, entry.path, presign=True, _request_timeout=TIMEOUT_SECONDS
+            repository, commit, entry.path, presign=True
         )
         response = _get(pool, stats.physical_address, _ask_from(offset))
         if response.status not in {200, 206}:
-            raise _make_store_error(response)
+            raise make_store_error(response)
         return response
 
     return open_at
+
+
+def open_store_pool() -> urllib3.PoolManager:
+    """Return connections to what signed URLs name: the keys for lakeFS are not for the store."""
+    import urllib3
+
+    return urllib3.PoolManager(maxsize=NUM_CONNECTIONS, retries=make_redirects())
 
 
 def _ask_from(offset: int) -> dict[str, str]:
@@ -79,12 +90,8 @@ def _ask_from(offset: int) -> dict[str, str]:
 
 
 def _get(pool: Any, url: str, headers: dict[str, str]) -> BaseHTTPResponse:
-    import urllib3
-
-    connect, read = TIMEOUT_SECONDS
-    timeout = urllib3.Timeout(connect=connect, read=read)
     response: BaseHTTPResponse = pool.request(
-        "GET", url, headers=headers, preload_content=False, timeout=timeout
+        "GET", url, headers=headers, preload_content=False, timeout=make_timeout()
     )
     return response
 
@@ -101,7 +108,7 @@ def _make_error(response: BaseHTTPResponse) -> Exception:
     return error
 
 
-def _make_store_error(response: BaseHTTPResponse) -> Exception:
+def make_store_error(response: BaseHTTPResponse) -> Exception:
     """Return the exception for what the store answers to a signed URL."""
     from lakefs.exceptions import ServerException
     from urllib3.exceptions import HTTPError

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.versioning.commits import (
-    commit_changes,
     find_branch_head,
     find_first_commit,
     find_repository,
     list_objects,
-    merge_branch,
-    open_side_branch,
-)
+)  # fmt: skip
 from tasks.versioning.lakefs_client import LakeFSPath, call_with_retries, explain_lakefs_errors
+from tasks.versioning.side_branches import commit_changes, merge_branch, open_side_branch
 from tasks.versioning.uploads import list_local_files, upload_files
 
 if TYPE_CHECKING:

@@ -11,13 +11,15 @@ from urllib.parse import quote, urlencode
 
 from configs.errors import RequestError, RunError
 from tasks.records.digests import digest_file
-from tasks.versioning.commits import PAGE, ObjectInfo, SideBranch
+from tasks.versioning.commits import PAGE, ObjectInfo
 from tasks.versioning.lakefs_client import (
-    TIMEOUT_SECONDS,
     call_with_retries,
     explain_lakefs_errors,
-)
-from tasks.versioning.object_connections import read_storage
+    make_timeout,
+)  # fmt: skip
+from tasks.versioning.multipart import MULTIPART_BYTES, choose_part_bytes, upload_in_parts
+from tasks.versioning.object_connections import StorageFacts, read_storage
+from tasks.versioning.side_branches import SideBranch
 
 DIGEST_KEY = "hone-sha256"
 NUM_THREADS = 8
@@ -129,7 +131,9 @@ def upload_files(
     where: str,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> None:
-    """Send files to a branch, several at a time, each as a stream.
+    """Send files to a branch: big ones in parts where the store takes them, else as a stream.
+
+    Several files go at a time, of those in parts several parts of one file.
 
     Args:
         side: The branch.
@@ -142,14 +146,41 @@ def upload_files(
     """
     total, done = sum(file.num_bytes for file in files), 0
     with explain_lakefs_errors("asking for the server's settings", where):
-        signs_urls = call_with_retries(lambda: read_storage(side.client)).signs_urls
+        storage = call_with_retries(lambda: read_storage(side.client))
+    in_parts = [f for f in files if storage.takes_parts and f.num_bytes >= MULTIPART_BYTES]
+    for file in in_parts:
+        with explain_lakefs_errors(f"sending {file.path} to {side.repository}", where):
+            _send_in_parts(side, file)
+        done += file.num_bytes
+        report(done, total)
+    whole = [file for file in files if file not in in_parts]
+    for file in _upload_whole(side, whole, storage, where):
+        done += file.num_bytes
+        report(done, total)
+
+
+def _send_in_parts(side: SideBranch, file: LocalFile) -> None:
+    part_bytes = choose_part_bytes(file.num_bytes)
+    upload_in_parts(
+        side,
+        file.path,
+        _read_pieces(file, part_bytes),
+        num_parts=-(-file.num_bytes // part_bytes),
+        metadata={DIGEST_KEY: file.digest},
+        content_type=CONTENT_TYPE,
+    )
+
+
+def _upload_whole(
+    side: SideBranch, files: Sequence[LocalFile], storage: StorageFacts, where: str
+) -> Iterator[LocalFile]:
+    """Send each file by one request, several at a time, and yield those that arrived."""
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        waiting = [pool.submit(_upload_file, side, file, signs_urls, where) for file in files]
+        waiting = [pool.submit(_upload_file, side, f, storage.signs_urls, where) for f in files]
         try:
             for file, sent in zip(files, waiting, strict=True):
                 sent.result()
-                done += file.num_bytes
-                report(done, total)
+                yield file
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -179,12 +210,12 @@ def _put_signed(side: SideBranch, file: LocalFile) -> None:
             writer.write(piece)
 
 
-def _read_pieces(file: LocalFile) -> Iterator[bytes]:
+def _read_pieces(file: LocalFile, piece_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Yield a file's bytes; what is not what was listed ends the upload with an error."""
     digest = hashlib.sha256()
     num_left = file.num_bytes
     with file.place.open("rb") as content:
-        while num_left > 0 and (piece := content.read(min(CHUNK_BYTES, num_left))):
+        while num_left > 0 and (piece := content.read(min(piece_bytes, num_left))):
             num_left -= len(piece)
             digest.update(piece)
             yield piece
@@ -199,10 +230,8 @@ def _read_pieces(file: LocalFile) -> Iterator[bytes]:
 
 def _post(side: SideBranch, file: LocalFile) -> None:
     """Stream a file through the server; the client's own writer would copy it to disk first."""
-    import urllib3
     from lakefs.exceptions import handle_http_error
 
-    connect, read = TIMEOUT_SECONDS
     api = side.client.sdk_client.objects_api.api_client
     resource = quote(f"/repositories/{side.repository}/branches/{side.name}/objects")
     headers = {
@@ -217,6 +246,6 @@ def _post(side: SideBranch, file: LocalFile) -> None:
         f"{side.client.config.host}{resource}?{urlencode({'path': file.path})}",
         headers=headers,
         body=_read_pieces(file),
-        timeout=urllib3.Timeout(connect=connect, read=read),
+        timeout=make_timeout(),
     )
     handle_http_error(answer)

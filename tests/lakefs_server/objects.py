@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +21,11 @@ class ObjectStore:
 
     folder: Path
     base_url: str | None = None
+    takes_parts: bool = False
+    """Whether big objects can be sent in parts by signed URLs, as object stores offer it."""
     num_signed: int = 0
+    uploads: dict[str, str] = field(default_factory=dict)
+    """The addresses of objects that are being sent in parts, by the upload."""
 
     def write(self, stream: IO[bytes], num_bytes: int) -> tuple[str, str]:
         """Store a stream, and return its address and MD5."""

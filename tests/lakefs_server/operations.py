@@ -65,6 +65,7 @@ def get_config(state: State, _: Request) -> Answer:
         "blockstore_namespace_example": f"{state.blockstore_type}://example-bucket/",
         "blockstore_namespace_ValidityRegex": f"^{state.blockstore_type}://",
         "pre_sign_support": state.objects.base_url is not None,
+        "pre_sign_multipart_upload": state.objects.takes_parts,
         "pre_sign_support_ui": False, "import_support": False, "import_validity_regex": "^$",
     }  # fmt: skip
     return Answer(200, {"version_config": {"version": VERSION}, "storage_config": storage})
@@ -110,7 +111,8 @@ def create_branch(state: State, request: Request) -> Answer:
 
 def list_branches(state: State, request: Request) -> Answer:
     branches = state.find(request.names["repository"]).branches
-    shown = {n: b.commit_id for n, b in branches.items() if not b.hidden}
+    is_everything = request.query.get("show_hidden", "").lower() == "true"
+    shown = {n: b.commit_id for n, b in branches.items() if is_everything or not b.hidden}
     return list_page(request, {n: {"id": n, "commit_id": c} for n, c in shown.items()})
 
 

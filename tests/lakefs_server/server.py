@@ -15,61 +15,12 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.lakefs_server import history
 from tests.lakefs_server import operations as ops
 from tests.lakefs_server.faults import Fault, Faults
 from tests.lakefs_server.model import Entry, Refusal
 from tests.lakefs_server.objects import CHUNK_BYTES, ObjectStore
+from tests.lakefs_server.routes import API, CONTENT, ROUTES, UPLOAD, match_route
 from tests.lakefs_server.uploads import read_upload
-
-API = "/api/v1"
-ROUTES: dict[tuple[str, str], ops.Operation] = {
-    ("GET", "/config"): ops.get_config,
-    ("GET", "/repositories"): ops.list_repositories,
-    ("POST", "/repositories"): ops.create_repository,
-    ("GET", "/repositories/{repository}"): ops.get_repository,
-    ("DELETE", "/repositories/{repository}"): ops.delete_repository,
-    ("GET", "/repositories/{repository}/branches"): ops.list_branches,
-    ("POST", "/repositories/{repository}/branches"): ops.create_branch,
-    ("GET", "/repositories/{repository}/branches/{branch}"): ops.get_branch,
-    ("DELETE", "/repositories/{repository}/branches/{branch}"): ops.delete_branch,
-    ("PUT", "/repositories/{repository}/branches/{branch}"): ops.reset_branch,
-    ("GET", "/repositories/{repository}/branches/{branch}/diff"): ops.diff_branch,
-    ("POST", "/repositories/{repository}/branches/{branch}/commits"): history.create_commit,
-    ("DELETE", "/repositories/{repository}/branches/{branch}/objects"): ops.delete_object,
-    ("POST", "/repositories/{repository}/branches/{branch}/objects/delete"): ops.delete_objects,
-    ("GET", "/repositories/{repository}/branches/{branch}/staging/backing"): (
-        ops.get_physical_address
-    ),
-    ("PUT", "/repositories/{repository}/branches/{branch}/staging/backing"): (
-        ops.link_physical_address
-    ),
-    ("GET", "/repositories/{repository}/commits/{commitId}"): history.get_commit,
-    ("GET", "/repositories/{repository}/refs/{ref}/commits"): history.log_commits,
-    ("GET", "/repositories/{repository}/refs/{leftRef}/diff/{rightRef}"): history.diff_refs,
-    ("POST", "/repositories/{repository}/refs/{sourceRef}/merge/{destinationBranch}"): (
-        history.merge_into_branch
-    ),
-    ("GET", "/repositories/{repository}/refs/{sourceRef}/merge/{destinationBranch}"): (
-        history.find_merge_base
-    ),
-    ("GET", "/repositories/{repository}/refs/{ref}/objects/ls"): ops.list_objects,
-    ("GET", "/repositories/{repository}/refs/{ref}/objects/stat"): ops.stat_object,
-    ("GET", "/repositories/{repository}/tags"): history.list_tags,
-    ("POST", "/repositories/{repository}/tags"): history.create_tag,
-    ("GET", "/repositories/{repository}/tags/{tag}"): history.get_tag,
-    ("DELETE", "/repositories/{repository}/tags/{tag}"): history.delete_tag,
-}  # fmt: skip
-# These carry bytes instead of JSON.
-CONTENT = "/repositories/{repository}/refs/{ref}/objects"
-UPLOAD = "/repositories/{repository}/branches/{branch}/objects"
-
-
-def match_route(template: str, path: str) -> dict[str, str] | None:
-    """Return the named parts of a path that has the template's form."""
-    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
-    found = re.fullmatch(pattern, path)
-    return {name: unquote(value) for name, value in found.groupdict().items()} if found else None
 
 
 class StandIn(ThreadingHTTPServer):
@@ -153,7 +104,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def drain(self) -> bytes:
         """Read what is left of the request's body, so that the connection can be used again."""
-        if self.command not in {"POST", "PUT"} or getattr(self, "is_drained", None) is self.headers:
+        if (
+            self.command not in {"POST", "PUT", "DELETE"}
+            or getattr(self, "is_drained", None) is self.headers
+        ):
             return b""
         self.is_drained = self.headers
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -196,15 +150,22 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(403, "signature does not match")
         file = objects.folder / name
         if self.command == "PUT":
-            self.is_drained = self.headers
-            written, checksum = objects.write(
-                cast("IO[bytes]", self.rfile), int(self.headers["Content-Length"])
-            )
-            objects.locate(written).replace(file)
-            return self.send_json(200, None, {"ETag": f'"{checksum}"'})
+            return self.receive_stored(file)
         if not file.exists():
             raise Refusal(404, "NoSuchKey")
         return self.send_file(file, etag="")
+
+    def receive_stored(self, file: Path) -> None:
+        """Store what was sent to a signed URL; a fault cuts the connection in the middle."""
+        self.is_drained = self.headers
+        stream, num_bytes = cast("IO[bytes]", self.rfile), int(self.headers["Content-Length"])
+        if self.fault and self.fault.cut_after_bytes is not None:
+            stream.read(min(num_bytes, self.fault.cut_after_bytes))
+            self.close_connection = True
+            return
+        written, checksum = self.server.state.objects.write(stream, num_bytes)
+        self.server.state.objects.locate(written).replace(file)
+        self.send_json(200, None, {"ETag": f'"{checksum}"'})
 
     def send_file(self, file: Path, etag: str) -> None:
         """Send a file, or the range of it that is asked for."""

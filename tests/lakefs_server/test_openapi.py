@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lakefs_server import server as stand_in_server
 from tests.lakefs_server.fixture import ACCESS_KEY, SECRET_KEY, describe_stand_in
-from tests.lakefs_server.server import CONTENT, ROUTES, UPLOAD, StandIn
+from tests.lakefs_server.routes import API, CONTENT, ROUTES, UPLOAD
+from tests.lakefs_server.server import StandIn
 
 DESCRIBED = json.loads((Path(__file__).parent / "described.json").read_text())
 METHODS = ("get", "head", "post", "put", "delete")
@@ -83,6 +83,8 @@ def test_the_excerpt_says_what_the_description_says() -> None:
 
 
 IN_A_REPOSITORY = "/repositories/{repository}"
+PARTS = "/branches/{branch}/staging/pmpu"
+UPLOAD_1, AT_1 = "/branches/main/staging/pmpu/upload-1", {"physical_address": "local://x/whole"}
 # What is called: method, template, path, body; all below a repository that has one object, "a".
 CALLS: tuple[tuple[str, str, str, Any], ...] = (
     ("GET", "", "", None),
@@ -117,6 +119,10 @@ CALLS: tuple[tuple[str, str, str, Any], ...] = (
         "/branches/main/staging/backing?path=c",
         {"staging": {"physical_address": "local://x/y"}, "checksum": "0", "size_bytes": 1},
     ),
+    ("POST", PARTS, "/branches/main/staging/pmpu?path=big&parts=2", None),
+    ("PUT", f"{PARTS}/{{uploadId}}/parts/{{partNumber}}", f"{UPLOAD_1}/parts/3?path=big", AT_1),
+    ("PUT", f"{PARTS}/{{uploadId}}", f"{UPLOAD_1}?path=big", AT_1 | {"parts": []}),
+    ("DELETE", f"{PARTS}/{{uploadId}}", f"{UPLOAD_1}-again?path=big", AT_1),
     ("DELETE", "/branches/{branch}/objects", "/branches/main/objects?path=b", None),
     (
         "POST",
@@ -139,7 +145,7 @@ def call(server: StandIn, method: str, path: str, body: Any) -> tuple[int, Any]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode() if body else None
     kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
     request = urllib.request.Request(  # noqa: S310 our own server
-        f"{server.endpoint}{stand_in_server.API}{path}", content, {"Content-Type": kind},
+        f"{server.endpoint}{API}{path}", content, {"Content-Type": kind},
         method=method,
     )  # fmt: skip
     with _open(request) as answer:
@@ -156,6 +162,9 @@ def _open(request: urllib.request.Request) -> Any:
 
 def test_every_operation_answers_as_described(stand_in: StandIn) -> None:
     repository = describe_stand_in(stand_in).create_repository()
+    stand_in.state.objects.takes_parts = True
+    stand_in.state.objects.uploads |= {"upload-1": "local://x/whole"}
+    stand_in.state.objects.uploads |= {"upload-1-again": "local://x/whole"}
     repository.branch("main").object("a").upload(b"1")
     repository.branch("main").commit("first")
     calls = [(method, template, template, body) for method, template, body in OTHER_CALLS]

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import RequestError
-from tasks.formatting.splits.components import Rows, join_equal, join_pairs
+from tasks.formatting.splits.components import Rows
 from tasks.formatting.splits.split_hash import mix_bits
 
 Signatures = NDArray[np.uint32]
 
-SMALL_BUCKET = 32  # rows; in larger ones a row is compared with all others at once
 CHUNK_PAIRS = 1 << 16  # 8 MB of signatures on each side
 CHUNK_CANDIDATES = 1 << 20
 CHUNK_ROWS = 1 << 14  # a band of them stays in the processor's cache
@@ -85,9 +84,31 @@ def find_near(comparison: Comparison, queries: Rows, held_out: Rows) -> Rows:
         return found
     for keys in comparison.hash_bands():
         order = held_out[np.argsort(keys[held_out], kind="stable")]
+        known = keys[order]
         asking = np.flatnonzero(found < 0)
-        first = np.searchsorted(keys[order], keys[queries[asking]], "left")
-        counts = np.searchsorted(keys[order], keys[queries[asking]], "right") - first
+        asking = asking[_may_be_among(keys[queries[asking]], known)]
+        first = np.searchsorted(known, keys[queries[asking]], "left")
+        ends = np.searchsorted(known, keys[queries[asking]], "right")
+        _ask_buckets(comparison, queries, found, asking, order, first, ends)
+    return found
+
+
+def _ask_buckets(
+    comparison: Comparison,
+    queries: Rows,
+    found: Rows,
+    asking: Rows,
+    order: Rows,
+    first: Rows,
+    ends: Rows,
+) -> None:
+    """Compare each query that asks with the rows of its bucket until one of them is near.
+
+    With one row, then two more, then four: of many that are alike, few are compared.
+    """
+    width = 1
+    while len(asking):
+        counts = np.minimum(ends - first, width)
         for some in _split_counts(counts):
             which = np.repeat(some, counts[some])
             steps = np.arange(len(which)) - np.repeat(
@@ -97,85 +118,20 @@ def find_near(comparison: Comparison, queries: Rows, held_out: Rows) -> Rows:
             near = comparison.match_pairs(queries[asking[which]], candidates)
             # Written backwards, so that the first of a query's near rows is the one that stays.
             found[asking[which[near]][::-1]] = candidates[near][::-1]
+        first = first + counts
+        is_open = (found[asking] < 0) & (first < ends)
+        asking, first, ends = asking[is_open], first[is_open], ends[is_open]
+        width *= 2
+
+
+def _may_be_among(keys: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which keys end in the bits of a known one: far faster than to search for all."""
+    num_bits = (16 * len(known)).bit_length()  # one key in 16 or fewer passes by chance
+    mask = np.uint64((1 << num_bits) - 1)
+    is_known = np.zeros(1 << num_bits, np.bool_)
+    is_known[known & mask] = True
+    found: NDArray[np.bool_] = is_known[keys & mask]
     return found
-
-
-def cluster_rows(comparison: Comparison, rows: Rows) -> Rows:
-    """Return the cluster of each of the rows: the place of its first row among them.
-
-    Rows that are near one another are of one cluster, directly or through others.
-    """
-    roots = np.arange(len(rows))
-    for keys in comparison.hash_bands():
-        order = np.argsort(keys[rows], kind="stable")
-        sorted_keys = keys[rows][order]
-        starts = np.flatnonzero(np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]]))
-        sizes = np.diff(np.append(starts, len(order)))
-        roots = _join_small_buckets(comparison, rows, roots, order, starts, sizes)
-        for large in np.flatnonzero(sizes > SMALL_BUCKET):
-            bucket = order[starts[large] : starts[large] + sizes[large]]
-            roots = _join_large_bucket(comparison, rows, roots, bucket)
-    return roots
-
-
-def choose_first(comparison: Comparison, rows: Rows) -> Rows:
-    """Return for each of the rows, in their order, the earlier one that makes it superfluous.
-
-    A row stays (-1) unless it is near an earlier row that stays, so that every row that goes is
-    near one that stays, and no two that stay are near one another.
-    """
-    roots = cluster_rows(comparison, rows)
-    earlier = np.full(len(rows), -1, np.int64)
-    order = np.argsort(roots, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], roots[order][1:] != roots[order][:-1]]))
-    sizes = np.diff(np.append(starts, len(order)))
-    pairs = starts[sizes == 2]
-    earlier[order[pairs + 1]] = rows[order[pairs]]
-    for start, size in zip(starts[sizes > 2], sizes[sizes > 2], strict=True):
-        _choose_in_cluster(comparison, rows, order[start : start + size], earlier)
-    return earlier
-
-
-def _choose_in_cluster(comparison: Comparison, rows: Rows, members: Rows, earlier: Rows) -> None:
-    while len(members) > 1:
-        first, rest = members[0], members[1:]
-        is_near = comparison.match_pairs(np.full(len(rest), rows[first]), rows[rest])
-        earlier[rest[is_near]] = rows[first]
-        members = rest[~is_near]
-
-
-def _join_small_buckets(
-    comparison: Comparison, rows: Rows, roots: Rows, order: Rows, starts: Rows, sizes: Rows
-) -> Rows:
-    """Compare each row with the next ones of its bucket: with the first, the second, ..."""
-    is_small = (sizes > 1) & (sizes <= SMALL_BUCKET)
-    ends = np.repeat(starts + sizes, np.where(is_small, sizes, 0))
-    places = np.flatnonzero(np.repeat(is_small, sizes))
-    joined: list[tuple[Rows, Rows]] = []
-    for step in range(1, SMALL_BUCKET):
-        inside = places + step < ends
-        places, ends = places[inside], ends[inside]
-        first, second = order[places], order[places + step]
-        apart = roots[first] != roots[second]
-        first, second = first[apart], second[apart]
-        is_near = comparison.match_pairs(rows[first], rows[second])
-        joined.append((first[is_near], second[is_near]))
-    firsts, seconds = zip(*joined, strict=True)
-    return join_pairs(roots, np.concatenate(firsts), np.concatenate(seconds))
-
-
-def _join_large_bucket(comparison: Comparison, rows: Rows, roots: Rows, bucket: Rows) -> Rows:
-    """Compare the rows of one bucket one by one with all others, until all are of one cluster."""
-    local = join_equal(np.arange(len(bucket)), roots[bucket])
-    for place in range(len(bucket) - 1):
-        if not local.any():  # the root of all is the first
-            break
-        later = np.arange(place + 1, len(bucket))
-        later = later[local[later] != local[place]]
-        same = np.full(len(later), place)
-        is_near = comparison.match_pairs(rows[bucket[same]], rows[bucket[later]])
-        local = join_pairs(local, same[is_near], later[is_near])
-    return join_pairs(roots, bucket, bucket[local])
 
 
 def _hash_places(signatures: Signatures, band: slice) -> NDArray[np.uint64]:

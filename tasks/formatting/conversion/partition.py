@@ -13,14 +13,16 @@ import numpy as np
 
 from configs.errors import RequestError
 from configs.schema import DataConfig, FormatName
+from tasks.formatting.cleaning.row_cleaning import Cleaned, clean_example, needs_cleaning
 from tasks.formatting.files.json_rows import ReadProblem
 from tasks.formatting.files.raw_lines import read_raw_rows
 from tasks.formatting.files.readers import Row, SourceFile
 from tasks.formatting.intake.row_intake import ID_CHARS, Sightings, agree_format, rename_row
 from tasks.formatting.intake.row_intake import LeftOut as UnkeptRow
 from tasks.formatting.rows.columns import check_columns
-from tasks.formatting.rows.examples import digest_prompt
-from tasks.formatting.rows.formats import Rejection, check_roles, detect_missing_keys, parse_row
+from tasks.formatting.rows.conversations import Conversation, Rejection
+from tasks.formatting.rows.examples import Example, digest_prompt
+from tasks.formatting.rows.formats import check_roles, detect_missing_keys, parse_row
 from tasks.formatting.splits.split_hash import hash_group, place_hashes
 
 # Where hone looks for each split in a folder.
@@ -161,8 +163,19 @@ def _place_row(
     parsed = parse_row(row, name, data.roles, data.system_prompt)
     if isinstance(parsed, Rejection):
         return LeftOut(origin, parsed.reason, parsed.detail)
-    prompt = digest_prompt(parsed.messages, parsed.text)[:ID_CHARS]
-    return _Placed(raw_line, str(row[data.group_by]) if data.group_by else prompt, prompt)
+    group, prompt = _find_group(parsed, str(row[data.group_by]) if data.group_by else "", data)
+    return _Placed(raw_line, group, prompt)
+
+
+def _find_group(parsed: Conversation, group: str, data: DataConfig) -> tuple[str, str]:
+    """Return the group key and the prompt that the format stage sees, after cleaning the row."""
+    example = Example("", group, parsed.messages, parsed.text, "")
+    if needs_cleaning(data):
+        cleaned = clean_example(example, data, is_training=False)
+        assert isinstance(cleaned, Cleaned), "only training rows are left out"
+        example = cleaned.example
+    prompt = digest_prompt(example.messages, example.text)[:ID_CHARS]
+    return example.group or prompt, prompt
 
 
 def list_left_out(left_out: Sequence[LeftOut], num_listed: int = 10) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def parse_json_line(raw: bytes) -> dict[str, Any] | ReadProblem:
         return _parse_slowly(raw)
     # orjson rounds whole numbers above 64 bits; the json module keeps them.
     try:
-        if type(row) is dict and not _may_be_rounded(row.values()):
+        if type(row) is dict and not _may_be_rounded(row):
             return row
     except RecursionError as err:
         return describe_error(err)
@@ -84,7 +84,7 @@ def _check_slowly(row: dict[str, Any]) -> dict[str, Any] | ReadProblem:
         code = ord(err.object[err.start])
         is_byte = code in UNDECODED_BYTES
         found = _describe_byte(code - UNDECODED_OFFSET) if is_byte else f"U+{code:04X}"
-        return _refuse_encoding(found)
+        return _refuse_encoding(found.removesuffix(","))
     return row
 
 
@@ -102,22 +102,31 @@ def describe_long_line() -> ReadProblem:
     return ReadProblem("overlong_line", f"a line of more than {limit}; are there line ends?")
 
 
-def _may_be_rounded(values: Iterable[Any], depth: int = 1) -> bool:
-    if depth > MAX_DEPTH:
-        raise RecursionError
-    for value in values:
-        kind = type(value)
-        if kind is str:
-            continue
-        if kind is float:
-            if not -SAFE_FLOAT < value < SAFE_FLOAT:
-                return True
-        elif kind is dict:
-            if _may_be_rounded(value.values(), depth + 1):
-                return True
-        elif kind is list and _may_be_rounded(value, depth + 1):
-            return True
-    return False
+def _may_be_rounded(row: dict[str, Any]) -> bool:
+    """Return whether a row holds a number that orjson may have rounded.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
+    level: list[Iterable[Any]] = [row.values()]
+    is_rounded = False
+    for _ in range(MAX_DEPTH):
+        nested: list[Iterable[Any]] = []
+        for values in level:
+            for value in values:
+                kind = type(value)
+                if kind is str:
+                    continue
+                if kind is dict:
+                    nested.append(value.values())
+                elif kind is list:
+                    nested.append(value)
+                elif kind is float and not -SAFE_FLOAT < value < SAFE_FLOAT:
+                    is_rounded = True
+        if not nested:
+            return is_rounded
+        level = nested
+    raise RecursionError
 
 
 def _parse_slowly(raw: bytes) -> dict[str, Any] | ReadProblem:
@@ -136,7 +145,8 @@ def _parse_slowly(raw: bytes) -> dict[str, Any] | ReadProblem:
     except (ValueError, RecursionError) as err:
         return describe_error(err)
     if end != len(text):
-        return ReadProblem("broken_json", f"broken JSON: more than one value (column {end + 1})")
+        found = "a comma after the value" if text[end:].strip() == "," else "more than one value"
+        return ReadProblem("broken_json", f"broken JSON: {found} (column {end + 1})")
     return check_text(row)
 
 

@@ -19,6 +19,7 @@ from tasks.formatting.files.json_rows import (
     read_json_lines,
 )
 from tasks.formatting.files.streams import HEAD_BYTES, open_text, split_lines, strip_compression
+from tasks.records.folders import walk_files
 
 COLUMN_SUFFIXES = (".arrow", ".parquet")
 SUFFIXES = (*COLUMN_SUFFIXES, ".csv", ".json", ".jsonl", ".ndjson", ".txt")
@@ -48,7 +49,7 @@ def is_readable(name: str) -> bool:
 
 def list_source_files(folder: Path) -> list[SourceFile]:
     """Return the readable files below `folder` by their path relative to it, sorted."""
-    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    names = (path.relative_to(folder).as_posix() for path in walk_files(folder))
     return [SourceFile(folder / name, name) for name in sorted(names) if is_readable(name)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import io
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from configs.errors import RequestError
+from tasks.records.folders import refuse_file
 
 COMPRESSIONS = (".gz", ".zst")
 # What is longer is no row but a file without line ends, which must not fill the memory.
@@ -20,6 +22,11 @@ HEAD_BYTES = 1 << 16
 BUFFER_BYTES = 1 << 18
 
 COMPRESSED_HEADS = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+FOREIGN_HEADS = {
+    b"%PDF-": "a PDF document", b"PK\x03\x04": "a ZIP archive, as Office documents are",
+    b"\xd0\xcf\x11\xe0": "an Office document", b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+}  # fmt: skip
 UTF_8_MARK = codecs.BOM_UTF8
 UTF_16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 # Before UTF-16: the little-endian one begins with that of UTF-16.
@@ -56,6 +63,8 @@ def open_plain(path: Path, name: str) -> Iterator[IO[bytes]]:
         raise RequestError(where=name, message="there is no such file") from err
     except (EOFError, zlib.error, OSError) as err:
         # An error of the file system has a number, one of a damaged stream has none.
+        if isinstance(err, OSError) and err.errno in {errno.EACCES, errno.EPERM, errno.ELOOP}:
+            raise refuse_file(name, err) from err
         if isinstance(err, OSError) and err.errno is not None:
             raise
         kind = "gzip" if name.lower().endswith(".gz") else "zstd"
@@ -122,6 +131,13 @@ def _check_head(head: bytes, name: str) -> None:
                 where=name,
                 message=f"its content is compressed with {kind}, which its name does not say",
                 hint="decompress it, or end its name with .gz or .zst for each compression",
+            )
+    for magic, kind in FOREIGN_HEADS.items():
+        if head.startswith(magic):
+            raise RequestError(
+                where=name,
+                message=f"its content is {kind}, which its name does not say",
+                hint="name the file by what it is, or save its rows as JSON lines or CSV",
             )
     if head.startswith(UTF_32_MARKS):
         raise RequestError(where=name, message="UTF-32 is not read", hint=SAVE_AS_UTF_8)

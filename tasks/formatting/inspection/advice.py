@@ -103,6 +103,11 @@ def _warn_of_lengths(inspection: Inspection, max_length: int) -> Iterator[str]:
 
 
 def _warn_of_content(inspection: Inspection) -> Iterator[str]:
+    if inspection.untrained_turns:
+        yield (
+            f"{inspection.untrained_turns:,} assistant turns are not trained on: the chat template "
+            "changes them as the conversation goes on; model.chat_template names another one"
+        )
     if inspection.num_empty_system_turns:
         yield f"{inspection.num_empty_system_turns:,} system turns are empty"
     classes = {

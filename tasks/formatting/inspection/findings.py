@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,6 +53,8 @@ class Inspection:
     roles: dict[str, int]
     """Turns by role; empty for texts."""
     num_empty_system_turns: int
+    untrained_turns: int
+    """Assistant turns that should be trained on and cannot be, as the chat template writes them."""
     by: str
     """The field of `balance`."""
     balance: dict[str, dict[str, int]]
@@ -75,7 +77,7 @@ class Inspection:
 class _Tally:
     """What the examples of all splits say, counted row by row."""
 
-    characters: dict[str, list[int]] = field(default_factory=dict)
+    characters: dict[str, array[int]] = field(default_factory=dict)
     roles: Counter[str] = field(default_factory=Counter)
     num_empty_system_turns: int = 0
     values: dict[str, Counter[str]] = field(default_factory=dict)
@@ -112,13 +114,13 @@ def describe_data(folder: Path, *, by: str = "kind", near: NearRows | None = Non
     splits = list_splits(folder)
     tally = _Tally()
     for split in splits:
-        tally.characters[split], tally.values[split] = [], Counter()
+        tally.characters[split], tally.values[split] = array("q"), Counter()
         for row in iterate_jsonl(folder / "examples" / f"{split}.jsonl"):
             tally.add(row, split, by)
     tokens = {split: read_token_lengths(folder, split) for split in splits}
     trained = {split: read_trained_lengths(folder, split) for split in splits}
-    summary = _read_ledger(folder / "ledger.jsonl", splits)
-    characters = {name: np.array(found) for name, found in tally.characters.items()}
+    summary = _read_ledger(folder / "ledger.jsonl")
+    characters = {name: np.array(found, np.int64) for name, found in tally.characters.items()}
     return Inspection(
         rows=ledger["rows"],
         splits={split: len(tokens[split]) for split in splits},
@@ -132,6 +134,7 @@ def describe_data(folder: Path, *, by: str = "kind", near: NearRows | None = Non
         histogram=bin_lengths(np.concatenate(list(tokens.values()))),
         roles=_sort_counts(tally.roles),
         num_empty_system_turns=tally.num_empty_system_turns,
+        untrained_turns=ledger["untrained_turns"],
         by=by,
         balance=_pivot_values(tally.values),
         duplicates=_count_duplicates(ledger["filtered"], near),
@@ -147,26 +150,16 @@ def _summarize_all(lengths: Mapping[str, Lengths]) -> dict[str, Distribution]:
     return {split: summarize_lengths(found) for split, found in lengths.items()}
 
 
-def _read_ledger(path: Path, splits: list[str]) -> _LedgerSummary:
+def _read_ledger(path: Path) -> _LedgerSummary:
     summary = _LedgerSummary()
     for entry in iterate_jsonl(path):
         summary.sources.add(entry["source"])
         if entry["outcome"] == "filtered" and entry["reason"] in LEAKS:
-            name = find_set_name(entry["detail"], splits)
+            name = entry["other_split"] or UNNAMED_SET
             summary.leakage.setdefault(name, Counter())[entry["reason"]] += 1
         if entry["outcome"] == "invalid" and len(summary.problems) < NUM_LISTED:
             summary.problems.append(f"{entry['origin']}: {entry['detail']}")
     return summary
-
-
-def find_set_name(detail: str, names: list[str]) -> str:
-    """Return the evaluation set that a ledger's detail names.
-
-    >>> find_set_name("has the prompt of test.jsonl:3 of test", ["train", "test"])
-    'test'
-    """
-    last = re.findall(r" of (\S+)$", detail)
-    return last[0] if last and last[0] in names else UNNAMED_SET
 
 
 def _count_duplicates(filtered: Mapping[str, int], near: NearRows | None) -> dict[str, int]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.formatting.cleaning.near_clusters import choose_first
 from tasks.formatting.cleaning.near_duplicates import NUM_PERM, render_signed_text, sign_texts
-from tasks.formatting.cleaning.near_pairs import Comparison, Signatures, choose_first, find_near
+from tasks.formatting.cleaning.near_pairs import Comparison, Signatures, find_near
 from tasks.formatting.ledger import TRAIN
 from tasks.formatting.rows.examples import example_from_dict
 from tasks.records.writing import iterate_jsonl

@@ -11,6 +11,7 @@ from typing import Any
 from configs.schema import DataConfig, FormatName
 from tasks.formatting.cleaning.near_duplicates import render_signed_text
 from tasks.formatting.cleaning.row_cleaning import needs_cleaning
+from tasks.formatting.files import streams
 from tasks.formatting.files.json_rows import ReadProblem, read_json_lines
 from tasks.formatting.files.readers import NumberedRow, SourceFile, read_rows
 from tasks.formatting.files.streams import BUFFER_BYTES, split_lines
@@ -27,6 +28,7 @@ from tasks.formatting.intake.row_intake import (
 from tasks.formatting.intake.row_shards import ShardWriter, dump_row
 from tasks.formatting.ledger import TRAIN, LedgerEntry, Tally
 from tasks.formatting.rows.examples import Example, example_to_dict
+from tasks.formatting.rows.formats import detect_format
 from tasks.records.digests import digest_value
 from tasks.records.writing import read_json, write_json
 
@@ -142,7 +144,7 @@ def _understand_rows(
         if isinstance(row, LeftOut):
             yield line, row
             continue
-        if data.format is None:
+        if data.format is None and detect_format(row) != name:
             name = agree_format(name, row, f"{piece.name}:{line}")
         group = row.get(data.group_by) if data.group_by else None
         understood = understand_row(row, name, group, data, seen)
@@ -172,10 +174,13 @@ def _leave_out(
 def _read_stretch(piece: Piece) -> Iterator[bytes]:
     assert piece.stop is not None
     with piece.path.open("rb", buffering=BUFFER_BYTES) as content:
-        content.seek(piece.start)
+        position = content.seek(piece.start)
         for line in split_lines(content):
             yield line
-            if content.tell() >= piece.stop:
+            # To ask for the position is slow; only a line that lost its end hides it.
+            is_whole = len(line) <= streams.MAX_LINE_BYTES
+            position = position + len(line) if is_whole else content.tell()
+            if position >= piece.stop:
                 return
 
 

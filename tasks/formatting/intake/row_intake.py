@@ -109,7 +109,7 @@ def understand_row(
         return LeftOut("invalid", parsed.reason, parsed.detail)
     if parsed.mapped_roles:
         seen.mapped_roles.update(parsed.mapped_roles)
-    if unwanted := filter_conversation(parsed):
+    if data.undesired == "filter" and (unwanted := filter_conversation(parsed)):
         return LeftOut("filtered", unwanted.reason, unwanted.detail)
     return _make_example(row, parsed, str(group) if data.group_by else "")
 
@@ -146,7 +146,9 @@ def _make_example(row: Row, parsed: Conversation, group: str) -> Example:
         messages=parsed.messages,
         text=parsed.text,
         origin="",
-        fields={k: v for k, v in row.items() if k not in keys and _is_scalar(v)},
+        fields={
+            k: v for k, v in row.items() if k not in keys and (type(v) is str or _is_scalar(v))
+        },
         tools=parsed.tools,
         rejected=parsed.rejected,
         rejected_at=parsed.rejected_at,

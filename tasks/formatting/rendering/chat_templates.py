@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 def list_templates() -> tuple[str, ...]:
     """Return the names of the built-in templates, sorted."""
     return tuple(sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
+
+
+@functools.cache
+def list_tool_templates() -> tuple[str, ...]:
+    """Return the names of the built-in templates that write tools, sorted."""
+    from jinja2 import Environment, meta
+
+    def writes_tools(name: str) -> bool:
+        source = Environment().parse(_read_named(name))  # noqa: S701 - parsed, not rendered
+        return "tools" in meta.find_undeclared_variables(source)
+
+    return tuple(filter(writes_tools, list_templates()))
 
 
 def find_template(tokenizer: Any, chat_template: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class PieceEncoder:
         parts = [[part for piece in pieces for part in piece.split(BREAK)] for pieces in texts]
         encoded = iter(self._encode_parts(parts))
         return [
-            [[i for _ in range(piece.count(BREAK) + 1) for i in next(encoded)] for piece in pieces]
+            [join_ids([next(encoded) for _ in range(piece.count(BREAK) + 1)]) for piece in pieces]
             for pieces in texts
         ]
 
@@ -72,6 +73,11 @@ def make_encoder(tokenizer: Any, end_token: str) -> PieceEncoder:
     has_start = start != plain[:1] and start == [tokenizer.bos_token_id]
     adds_space = [plain] != encode_after_anchor(tokenizer, ["a"])
     return PieceEncoder(tokenizer, pattern, tuple(start) if has_start else (), adds_space)
+
+
+def join_ids(pieces: Sequence[list[int]]) -> list[int]:
+    """Return the ids of pieces in one list, which is that of a single piece itself."""
+    return pieces[0] if len(pieces) == 1 else list(itertools.chain.from_iterable(pieces))
 
 
 def encode_together(tokenizer: Any, texts: list[str]) -> list[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class TokenizedExample:
     """Assistant turns that should be trained on and are not, because the template changes them as
     the conversation goes on (as some do with earlier reasoning)."""
 
-    @property
+    @cached_property
     def num_trained(self) -> int:
         """Tokens that the loss is taken on."""
         return len(self.labels) - self.labels.count(IGNORE_INDEX)
@@ -173,11 +174,12 @@ class Renderer:
     ) -> TokenizedExample:
         if self.chat_template is None:
             return self._label_text(encoded[0])
-        input_ids = [i for ids in encoded for i in ids]
+        input_ids: list[int] = []
         labels: list[int] = []
         ends: list[int] = []
         for piece, ids in zip(pieces, encoded, strict=True):
             is_labelled = piece.is_trained or not (assistant_only_loss or piece.is_excluded)
+            input_ids += ids
             labels += ids if is_labelled else [IGNORE_INDEX] * len(ids)
             ends += [len(labels) - 1] if piece.is_trained else []
         labels[0] = IGNORE_INDEX

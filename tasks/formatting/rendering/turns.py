@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from configs.errors import RequestError
+from tasks.formatting.rendering.chat_templates import list_tool_templates
 from tasks.formatting.rows.examples import Message
 
 # Llama 3.1's template writes this date when it is told none; 3.2's would ask the clock.
@@ -52,7 +53,8 @@ class ChatTemplate:
         An earlier assistant turn is a trained piece when the rendering begins with that of the
         messages before it, with a generation prompt, and goes on as far as the one that ends with
         it: what is trained on is exactly what would follow that prompt. Templates that change
-        earlier turns as the conversation goes on leave those untrained.
+        earlier turns as the conversation goes on leave those untrained; so does a first turn,
+        which answers nothing.
 
         Args:
             messages: The messages before the answer.
@@ -64,7 +66,7 @@ class ChatTemplate:
         text = self.render(messages, tools, add_generation_prompt=True)
         pieces: list[Piece] = []
         done = 0
-        for number in (i for i, m in enumerate(messages) if m.role == "assistant"):
+        for number in (i for i, m in enumerate(messages) if i and m.role == "assistant"):
             prompt = self.render(messages[:number], tools, add_generation_prompt=True)
             closed = self.render(messages[: number + 1], tools)
             if text.startswith(closed) and self._is_turn(prompt, closed) and len(prompt) >= done:
@@ -186,9 +188,12 @@ def render_text(
     """
     from jinja2 import TemplateError
 
+    turns = [_build_turn(message) for message in messages]
     try:
+        if turns and not tools:
+            return _render_directly(tokenizer, template, turns, add_generation_prompt)
         text: str = tokenizer.apply_chat_template(
-            [_build_turn(message) for message in messages],
+            turns,
             tools=json.loads(tools) if tools else None,
             chat_template=template,
             add_generation_prompt=add_generation_prompt,
@@ -197,6 +202,25 @@ def render_text(
         )
     except (TemplateError, TypeError, ValueError) as err:
         raise UnrenderableError(f"the chat template refuses the conversation: {err}") from err
+    return text
+
+
+def _render_directly(
+    tokenizer: Any, template: str, turns: list[dict[str, Any]], add_generation_prompt: bool
+) -> str:
+    """Return what `apply_chat_template` does, without its care for what these turns never hold.
+
+    It copies all turns for fear of images and arrays in them, which takes as long as the rendering.
+    """
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    text: str = _compile_jinja_template(template).render(
+        messages=turns,
+        tools=None,
+        documents=None,
+        add_generation_prompt=add_generation_prompt,
+        **{**tokenizer.special_tokens_map, "date_string": FIXED_DATE},
+    )
     return text
 
 
@@ -231,7 +255,8 @@ def _list_shortened(message: Message) -> Iterator[tuple[str, Message]]:
 
 def _refuse_lost(what: str) -> UnrenderableError:
     return UnrenderableError(
-        f"the chat template does not write {what}; name one that does with model.chat_template"
+        f"the chat template does not write {what}; name one that does with model.chat_template "
+        f"(built-in ones with tools: {', '.join(list_tool_templates())})"
     )
 
 

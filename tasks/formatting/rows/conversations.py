@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.formatting.rows.examples import Message
+from tasks.formatting.rows.frozen_records import frozen_record
 
 
-@dataclass(frozen=True)
+@frozen_record
 class Conversation:
     """What a row says, and which of its keys said it."""
 

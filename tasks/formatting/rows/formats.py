@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -52,14 +53,7 @@ def detect_format(row: Mapping[str, Any]) -> FormatName | None:
     >>> detect_format({"prompt": "Why?", "completion": "So.", "label": "physics"})
     'prompt-completion'
     """
-    keys = row.keys()
-    for name, alternatives in KEY_SETS.items():
-        if name == "kto":
-            if keys >= alternatives[0] and isinstance(row["label"], bool):
-                return name
-        elif any(keys >= wanted for wanted in alternatives):
-            return name
-    return None
+    return _find_format(tuple(row), isinstance(row.get("label"), bool))
 
 
 def check_roles(roles: Mapping[str, str]) -> None:
@@ -131,6 +125,17 @@ def detect_missing_keys(row: Row, name: FormatName) -> str:
     return f"the format {name} has the keys {wanted}; found {found}"
 
 
+@functools.lru_cache(maxsize=16)  # row after row has the same keys
+def _find_format(keys: tuple[str, ...], has_verdict: bool) -> FormatName | None:
+    for name, alternatives in KEY_SETS.items():
+        if name == "kto":
+            if has_verdict and alternatives[0].issubset(keys):
+                return name
+        elif any(wanted.issubset(keys) for wanted in alternatives):
+            return name
+    return None
+
+
 def _add_shared(parsed: Conversation, row: Row, system_prompt: str | None) -> Conversation:
     """Add the system turn and the tools of a row's other keys, or of the configuration."""
     if not SHARED_KEYS.isdisjoint(row):
@@ -160,7 +165,10 @@ def _check_turns(messages: tuple[Message, ...]) -> None:
         detail = "there is no assistant turn: nothing to learn from"
         raise InvalidRowError("no_assistant_turn", detail)
     if spoken[0] == "assistant" and (messages[0].role == "assistant" or len(spoken) == 1):
-        detail = "the conversation begins with the assistant: there is no prompt"
+        detail = (
+            "the conversation begins with the assistant: there is no prompt; "
+            "put one before it, or take that turn out"
+        )
         raise InvalidRowError("no_prompt", detail)
     if messages[-1].role != "assistant":
         found = f"the conversation ends with a {messages[-1].role} turn, which nobody answers"

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.formatting.rendering.encoding import BREAK
 from tasks.formatting.rows.conversations import InvalidRowError
-from tasks.formatting.rows.examples import ROLES, Message, ToolCall
+from tasks.formatting.rows.messages import PLAIN_KEYS, ROLES, Message, ToolCall
 from tasks.formatting.rows.tool_parsing import (
     check_identifier,
     read_call,
@@ -28,7 +28,6 @@ SHAREGPT_ROLES = ROLE_NAMES | {
     "tool_response": "tool",
 }
 CALL_ROLES = frozenset({"function_call", "tool_call"})  # the whole text is a call in JSON
-PLAIN_KEYS = frozenset({"role", "content"})
 READ_KEYS = PLAIN_KEYS | {
     "name", "tool_calls", "tool_call_id", "function_call", "weight", "from", "value",
 }  # fmt: skip

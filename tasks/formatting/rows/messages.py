@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.formatting.rows.frozen_records import frozen_record
+
 ROLES = ("system", "user", "assistant", "tool")
+PLAIN_KEYS = frozenset({"role", "content"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class ToolCall:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_record
 class Message:
     """One turn of a conversation."""
 
@@ -55,6 +58,11 @@ def find_answer(messages: Sequence[Message]) -> int:
     return len(messages) - 1
 
 
+def is_plain(message: Message) -> bool:
+    """Return whether a turn is nothing but a role and a text, as nearly all are."""
+    return message.is_trained and not (message.tool_calls or message.tool_call_id or message.name)
+
+
 def message_to_dict(message: Message) -> dict[str, Any]:
     """Return a turn as a JSON object; what a plain turn does not have is left out.
 
@@ -62,6 +70,8 @@ def message_to_dict(message: Message) -> dict[str, Any]:
     {'role': 'user', 'content': 'Why?'}
     """
     row: dict[str, Any] = {"role": message.role, "content": message.content}
+    if is_plain(message):
+        return row
     if message.tool_calls:
         row["tool_calls"] = [
             {"name": call.name, "arguments": call.arguments} | ({"id": call.id} if call.id else {})

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import DataConfig
-from tasks.formatting.cleaning.near_pairs import Comparison, cluster_rows
+from tasks.formatting.cleaning.near_clusters import cluster_rows
+from tasks.formatting.cleaning.near_pairs import Comparison
 from tasks.formatting.splits.assignments import NO_SPLIT, SPLITS, Codes, Digests, find_splits
 from tasks.formatting.splits.board import NEAR_HELD_OUT, REASONS, TEST, VALIDATION, Board
 from tasks.formatting.splits.components import Rows, find_first, join_equal, join_pairs

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.schema import DataConfig
-from tasks.formatting.cleaning.near_pairs import Comparison, choose_first, find_near
+from tasks.formatting.cleaning.near_clusters import choose_first
+from tasks.formatting.cleaning.near_pairs import Comparison, find_near
 from tasks.formatting.splits.assignments import (
     NO_SPLIT,
     SPLITS,
@@ -116,10 +117,17 @@ def _filter_near_held_out(board: Board, near: Comparison) -> None:
     for code in (TEST, VALIDATION):
         training = board.list_training()
         is_held_out = board.known_split[training] == code
-        signed = np.flatnonzero(board.known.signed_split == code) + len(board.rows.source)
         looser = training[board.known_split[training] < code]
-        held_out = np.concatenate([training[is_held_out], signed])
+        gone = _list_gone(board, training[is_held_out], code)
+        held_out = np.concatenate([training[is_held_out], gone])
         _filter_near(board, near, held_out, looser, NEAR_HELD_OUT[code])
+
+
+def _list_gone(board: Board, held_out: Rows, code: int) -> Rows:
+    """Return the stored signatures of a split whose rows are no longer in the data."""
+    known = board.known
+    is_gone = ~np.isin(known.signed_content, board.rows.content[held_out])
+    return np.flatnonzero(is_gone & (known.signed_split == code)) + len(board.rows.source)
 
 
 def _filter_near(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -91,12 +92,19 @@ def make_token_schema() -> Any:
 def make_token_batch(rows: list[TokenizedRow]) -> Any:
     """Return the tokens of some rows as an Arrow batch."""
     tokens = [row.tokens for row in rows if row.tokens]
-    schema = make_token_schema()
-    columns = (
-        [row.entry.id for row in rows], [t.input_ids for t in tokens], [t.labels for t in tokens],
-    )  # fmt: skip
-    arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
-    return pa.record_batch(arrays, schema=schema)
+    columns = [
+        pa.array([row.entry.id for row in rows], pa.string()),
+        _make_lists([t.input_ids for t in tokens]),
+        _make_lists([t.labels for t in tokens]),
+    ]
+    return pa.record_batch(columns, schema=make_token_schema())
+
+
+def _make_lists(rows: list[list[int]]) -> Any:
+    """Return lists of numbers as Arrow does, which would look at the type of each number."""
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    values = np.fromiter(itertools.chain.from_iterable(rows), np.int32, int(ends[-1]))
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
 
 
 def _measure_rows(rows: list[TokenizedRow]) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import functools
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,6 @@ class PartSummary:
     tally: Tally = field(default_factory=Tally)
     kinds: dict[str, Counter[str]] = field(default_factory=dict)
     """Rows by split and `kind`."""
-    untrained_turns: int = 0
     control_texts: int = 0
     """Texts that hold the spelling of a control token."""
     previews: Previews = field(default_factory=Previews)
@@ -90,7 +89,6 @@ class PartSummary:
         self.tally.merge(other.tally)
         for split, counts in other.kinds.items():
             self.kinds.setdefault(split, Counter()).update(counts)
-        self.untrained_turns += other.untrained_turns
         self.control_texts += other.control_texts
         self.previews.merge(other.previews)
 
@@ -196,7 +194,8 @@ def _join_rows(
         row = load_row(encoded)
         if found := job.filtered.get(place):
             why = found.reason, found.describe(row["group"])
-            yield LedgerEntry(job.source, origin, "filtered", *why, id=row_id), None
+            filtered = LedgerEntry(job.source, origin, "filtered", *why, id=row_id)
+            yield replace(filtered, other_split=found.place), None
             continue
         split = job.splits[job.split[place]]
         example = example_from_dict({**row, "id": row_id, "origin": origin})
@@ -211,7 +210,6 @@ def _count_rows(rows: list[TokenizedRow], renderer: Renderer, summary: PartSumma
         counts = summary.kinds.setdefault(split, Counter())
         if "kind" in example.fields:
             counts[str(example.fields["kind"])] += 1
-        summary.untrained_turns += row.tokens.untrained_turns
         texts = (example.text, *(message.content for message in example.messages))
         summary.control_texts += sum(bool(controls.search(text)) for text in texts)
         if split == "train":

@@ -63,10 +63,14 @@ def check_tokens(
     if not tokens.num_trained:
         found = "no token would be trained on"
         return TokenizedRow(_drop(entry, "invalid", "nothing_trained", found), example)
+    if example.label is False and entry.split not in TRAINING_SPLITS:
+        found = "label: false; no model is measured by an undesired answer"
+        return TokenizedRow(_drop(entry, "filtered", "undesired", found), example)
     if any(tokens.labels[end] == IGNORE_INDEX for end in tokens.trained_ends):
         found = "a turn's end is not trained on"
         return TokenizedRow(_drop(entry, "invalid", "untrained_end", found), example)
-    return TokenizedRow(entry, example, tokens)
+    counted = replace(entry, untrained_turns=tokens.untrained_turns)
+    return TokenizedRow(counted, example, tokens)
 
 
 def fit_length(row: TokenizedRow, max_length: int, overlong: Overlong) -> TokenizedRow:
@@ -126,4 +130,6 @@ def check_overlong(tally: Tally, settings: TokenSettings) -> None:
 def _drop(
     entry: LedgerEntry, outcome: Literal["invalid", "filtered"], reason: str, detail: str
 ) -> LedgerEntry:
-    return replace(entry, outcome=outcome, reason=reason, detail=detail, split="")
+    return replace(
+        entry, outcome=outcome, reason=reason, detail=detail, split="", untrained_turns=0
+    )

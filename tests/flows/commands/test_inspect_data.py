@@ -159,12 +159,29 @@ def test_an_unknown_source_is_refused(call_hone: CallHone, source: str, words: s
     assert words in outcome.stderr
 
 
-def test_a_source_without_one_good_row_is_refused(call_hone: CallHone, tmp_path: Path) -> None:
-    source = tmp_path / "rows.jsonl"
-    source.write_text("broken\n" * 3, encoding="utf-8")
-    outcome = call_hone("data", "inspect", str(source))
+def test_a_source_without_one_good_row_shows_the_ledger_and_is_refused(
+    call_hone: CallHone, tmp_path: Path
+) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [{"messages": [{"role": "bot"}]}, {"odd": 1}])
+    with source.open("a", encoding="utf-8") as file:
+        file.write("broken\n" * 12)
+    output = tmp_path / "page"
+    outcome = call_hone("data", "inspect", str(source), "--output", str(output))
     assert outcome.code == 3
-    assert "rows.jsonl:1" in outcome.stderr
+    assert "14 read = 0 kept + 14 invalid + 0 filtered" in outcome.stdout
+    for line in ("12  invalid: broken_json", "1  invalid: unknown_role", "and 7 more"):
+        assert line in outcome.stdout
+    assert "all 14 rows of train were dropped" in outcome.stderr
+    assert sorted(path.name for path in output.iterdir()) == [
+        "data_report.md", "inspection.json", "ledger.jsonl",
+    ]  # fmt: skip
+    entries = [json.loads(line) for line in (output / "ledger.jsonl").read_text().splitlines()]
+    assert [entry["origin"] for entry in entries] == [f"rows.jsonl:{n}" for n in range(1, 15)]
+    assert all(entry["outcome"] == "invalid" and entry["detail"] for entry in entries)
+    found = call_hone("data", "inspect", str(source), "--json")
+    assert found.code == 3
+    assert found.result["rows"]["invalid"] == 14
+    assert found.result["error"]["message"] == "all 14 rows of train were dropped"
 
 
 def test_an_output_that_is_a_file_is_refused_first(call_hone: CallHone, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from configs.errors import RequestError
 from configs.schema import DataConfig
 from tasks.formatting.build import FormatResult, format_data
+from tasks.formatting.ledger import AllDroppedError
 from tests.tasks.formatting.building import BOT, OTHER_TEST, TEST_ROWS, chat, make_rows
 
 WriteSource = Callable[..., Path]
@@ -95,14 +96,16 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_bad_input_is_one_clear_error_and_nothing_is_written(
+def test_bad_input_is_one_clear_error_and_no_data_are_written(
     run: Format, tmp_path: Path, case: str
 ) -> None:
     files, data, expected = REFUSALS[case]
     with pytest.raises(RequestError) as caught:
         run(files, **data)
     assert expected in str(caught.value)
-    assert not (tmp_path / "out").exists()
+    written = sorted(path.name for path in (tmp_path / "out").glob("*"))
+    is_dropped = isinstance(caught.value, AllDroppedError)  # then the ledger says why of each row
+    assert written == (["ledger.json", "ledger.jsonl"] if is_dropped else [])
 
 
 def test_a_conversation_that_the_template_refuses_is_invalid(

@@ -3,16 +3,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from configs.errors import RequestError, RunError
-from tasks.versioning import lakefs_client
+from tasks.versioning import lakefs_client, side_branches
 from tasks.versioning.commits import list_objects, read_commit
 from tasks.versioning.ingest import Ingest, ingest_folder, parse_metadata, plan_ingest
 from tasks.versioning.lakefs_client import open_client
-from tasks.versioning.uploads import DIGEST_KEY, is_left_alone
+from tasks.versioning.uploads import DIGEST_KEY
 from tests.lakefs_server.faults import Fault
 from tests.lakefs_server.fixture import ACCESS_KEY, SECRET_KEY, describe_stand_in
 from tests.lakefs_server.server import StandIn, serve_stand_in
@@ -150,6 +150,54 @@ def test_a_branch_that_moves_meanwhile_is_not_merged_into(
     assert list_paths(lakefs_repository) == ["other.jsonl"]
 
 
+@pytest.mark.parametrize("is_accepted", [True, False])
+def test_a_branch_that_moves_in_the_moment_of_the_merge_is_told(
+    lakefs_repository: Repository,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_accepted: bool,
+) -> None:
+    merge = side_branches.merge_branch
+
+    def move_and_merge(*values: Any) -> str | None:
+        branch = lakefs_repository.branch("main")
+        branch.object("other.jsonl").upload(b"{}\n")
+        branch.commit("meanwhile")
+        return merge(*values)
+
+    monkeypatch.setattr("tasks.versioning.ingest.merge_branch", move_and_merge)
+    seen: list[str] = []
+
+    def accept(commit: str) -> dict[str, str]:
+        seen.append(commit)
+        if len(seen) == 2 and not is_accepted:
+            raise RequestError(message="a training row stands in the test set")
+        return {}
+
+    if is_accepted:
+        commit = push(lakefs_repository, folder, accept)
+        assert seen[1:] == [commit]
+        assert "in the moment of the merge" in caplog.text
+    else:
+        with pytest.raises(RunError, match="not together: a training row") as failed:
+            push(lakefs_repository, folder, accept)
+        assert f"lakectl branch revert lakefs://{lakefs_repository.id}/main {seen[1]}" in str(
+            failed.value
+        )
+    assert seen[1] == lakefs_repository.branch("main").head.id
+    assert "other.jsonl" in list_paths(lakefs_repository, seen[1])
+
+
+@pytest.mark.parametrize("path", ["_lakefs_actions", "/_lakefs_actions/more/"])
+def test_hooks_are_not_pushed(lakefs_repository: Repository, folder: Path, path: str) -> None:
+    with pytest.raises(RequestError, match="holds the repository's hooks"):
+        plan_ingest(
+            open_client(), folder, repository=lakefs_repository.id, branch="main", path=path,
+            delete=False,
+        )  # fmt: skip
+
+
 def test_a_file_that_is_changed_while_it_is_sent_is_an_error(
     lakefs_repository: Repository, folder: Path
 ) -> None:
@@ -243,19 +291,7 @@ def test_only_a_branch_can_be_pushed_to(
         )  # fmt: skip
 
 
-def test_a_folder_without_files_is_refused(lakefs_repository: Repository, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no files"):
-        plan(lakefs_repository, tmp_path)
-    with pytest.raises(RequestError, match="no such folder"):
-        plan(lakefs_repository, tmp_path / "nowhere")
-
-
 @pytest.mark.parametrize("pair", ["ticket", "=4", "hone.rows_read=3", "a=1"])
 def test_wrong_metadata_is_refused(pair: str) -> None:
     with pytest.raises(RequestError, match="--metadata"):
         parse_metadata(["a=1", pair])
-
-
-def test_names_that_are_left_alone() -> None:
-    assert is_left_alone("_lakefs_actions/a.yaml")
-    assert not is_left_alone("a/_lakefs_actions/a.yaml")

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import RequestError
-from tasks.formatting.cleaning import near_pairs
+from tasks.formatting.cleaning import near_clusters, near_pairs
+from tasks.formatting.cleaning.near_clusters import choose_first, cluster_rows
 from tasks.formatting.cleaning.near_duplicates import NUM_PERM
-from tasks.formatting.cleaning.near_pairs import Comparison, choose_first, cluster_rows, find_near
+from tasks.formatting.cleaning.near_pairs import Comparison, find_near
+from tasks.formatting.splits.components import join_pairs
 
 NOTHING = np.zeros((0, NUM_PERM), np.uint32)
 
@@ -84,6 +86,41 @@ def test_many_copies_are_compared_in_one_pass() -> None:
     comparison = Comparison(signatures, NOTHING, 0.8)
     assert not cluster_rows(comparison, np.arange(50_000)).any()
     assert comparison.num_compared < 50_000
+
+
+def test_what_large_buckets_find_is_joined_once_a_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    # To join goes over all rows: done for each bucket, the time is that of rows times buckets.
+    num_joined = 0
+
+    def count_join(*args: np.ndarray) -> np.ndarray:
+        nonlocal num_joined
+        num_joined += 1
+        return join_pairs(*args)
+
+    monkeypatch.setattr(near_clusters, "join_pairs", count_join)
+    signatures = make_signatures(0, 4000, 40, 0.05)
+    comparison = Comparison(signatures, NOTHING, 0.8)
+    assert len(np.unique(cluster_rows(comparison, np.arange(4000)))) == 40
+    assert num_joined <= 2 * len(list(comparison.hash_bands()))
+
+
+def test_a_stranger_among_many_copies_costs_one_comparison_with_each() -> None:
+    signatures = np.repeat(make_signatures(0, 1, 1, 0), 3000, axis=0)
+    signatures[1500, 20:] += 1  # in the buckets of a few bands, and near nothing
+    comparison = Comparison(signatures, NOTHING, 0.8)
+    roots = cluster_rows(comparison, np.arange(3000))
+    assert roots[1500] == 1500
+    assert np.count_nonzero(roots) == 1
+    assert comparison.num_compared < 8 * 3000
+
+
+@pytest.mark.parametrize("num_held_out", [100, 1000])
+def test_a_query_stops_at_the_first_row_that_is_near(num_held_out: int) -> None:
+    signatures = np.repeat(make_signatures(0, 1, 1, 0), 1000 + num_held_out, axis=0)
+    comparison = Comparison(signatures[:1000], signatures[1000:], 0.8)
+    found = find_near(comparison, np.arange(1000), np.arange(1000, 1000 + num_held_out))
+    assert (found == 1000).all()
+    assert comparison.num_compared == 1000  # and not a thousand for each row held out
 
 
 def test_rows_that_are_all_somewhat_alike_are_refused_rather_than_compared_for_hours(

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,11 @@ from hypothesis import strategies as st
 
 from configs.errors import RequestError
 from configs.schema import DataConfig
+from tasks.formatting.build import FormatResult
 from tasks.formatting.conversion.partition import FILES, SplitShares, build_shares, partition_files
 from tasks.formatting.files.readers import SourceFile
+from tasks.records.writing import iterate_jsonl
+from tests.tasks.formatting.building import chat
 
 SHARES = SplitShares(validation=0.1, dev=0.1, test=0.2)
 
@@ -59,6 +64,43 @@ def test_a_larger_share_only_takes_rows_from_training(
     before = SplitShares(validation=0.1, dev=0.0, test=share).assign(group)
     after = SplitShares(validation=0.1, dev=0.0, test=share + more).assign(group)
     assert after == before or (before, after) == ("train", "test")
+
+
+def test_prompts_that_differ_in_what_is_masked_fall_together_as_in_a_run(
+    run: Callable[..., FormatResult], tmp_path: Path
+) -> None:
+    rows = [
+        chat(f"How do I answer letter {n} of ada{m}@example.org?", f"Politely, {n} {m}.")
+        for n in range(40)
+        for m in range(3)
+    ]
+    rules = {"pii": "mask", "validation_fraction": 0.2, "test_fraction": 0.2}
+    run({"train/rows.jsonl": rows}, **rules)
+    stored = {
+        name: sorted(int(entry["origin"].split(":")[1]) for entry in entries)
+        for name, entries in _read_splits(tmp_path / "out" / "ledger.jsonl").items()
+    }
+    out = tmp_path / "split"
+    out.mkdir()
+    files = [SourceFile(tmp_path / "source" / "train" / "rows.jsonl", "rows.jsonl")]
+    shares = SplitShares(validation=0.2, dev=0.0, test=0.2)
+    result = partition_files(files, out, shares=shares, data=DataConfig(**rules))
+    assert sum(result.groups.values()) == 40
+    numbers = {json.dumps(row): n for n, row in enumerate(rows, start=1)}
+    assert stored == {
+        name: [numbers[line] for line in (out / FILES[name]).read_text().splitlines()]
+        for name in result.rows
+    }
+    (tmp_path / "plain").mkdir()
+    plain = partition_files(files, tmp_path / "plain", shares=shares, data=DataConfig())
+    assert sum(plain.groups.values()) == 120
+
+
+def _read_splits(ledger: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in iterate_jsonl(ledger):
+        found.setdefault(entry["split"], []).append(entry)
+    return found
 
 
 def test_rows_of_two_formats_in_a_file_are_refused(tmp_path: Path) -> None:

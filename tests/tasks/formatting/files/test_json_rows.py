@@ -12,6 +12,8 @@ from tasks.formatting.files.json_rows import (
     MAX_DEPTH,
     ReadProblem,
     check_text,
+    describe_error,
+    parse_json_line,
     read_json_lines,
 )
 
@@ -61,6 +63,7 @@ def test_lines_are_numbered_from_where_they_stand_and_blank_ones_are_none() -> N
         (b'{"a": 1\0}', "broken JSON: a NUL (column 8)"),
         (b'{"a": Infinity}', "Infinity is not JSON"),
         (b'{"a": 1} {"a": 2}', "more than one value (column 9)"),
+        (b'{"a": 1},', "a comma after the value (column 9)"),
         (b'{"a" 1}', "column 6"),
     ],
 )
@@ -80,3 +83,9 @@ def test_rows_are_refused_before_they_exhaust_the_stack(start: bytes, depth: int
     )
     assert problem == ReadProblem("broken_json", "broken JSON: nested too deeply")
     assert "a" in after
+
+
+def test_a_rounded_number_does_not_hide_that_a_row_is_too_deep() -> None:
+    nested = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    for raw in (b'{"n":1e30,"a":%b}' % nested, b'{"a":%b,"n":1e30}' % nested):
+        assert parse_json_line(raw) == describe_error(RecursionError())

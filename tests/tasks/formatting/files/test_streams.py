@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from configs.errors import RequestError
 from tasks.formatting.files import streams
 from tasks.formatting.files.streams import open_text, split_lines, strip_compression
 
@@ -44,6 +45,30 @@ def test_files_are_closed_on_the_way_out(tmp_path: Path) -> None:
     with open_text(path, path.name) as content:
         pass
     assert content.closed
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"%PDF-1.7\n", "its content is a PDF document"),
+        (b"PK\x03\x04\x14", "its content is a ZIP archive"),
+        (b"PAR1\x15", "its content is a Parquet file"),
+    ],
+)
+def test_another_kind_of_file_under_a_texts_name_is_one_error(
+    head: bytes, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(head + b"\xff" * 100)
+    with pytest.raises(RequestError, match=words), open_text(path, path.name):
+        pass
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.symlink_to(path)
+    with pytest.raises(RequestError, match="cannot be read"), open_text(path, path.name):
+        pass
 
 
 @pytest.mark.parametrize("name", ["rows.JSONL.gz", "rows.jsonl.zst", "x.gz/rows.jsonl.gz.zst"])

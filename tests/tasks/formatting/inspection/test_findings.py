@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.formatting.cleaning.near_duplicates import sign_texts
-from tasks.formatting.inspection.findings import MAX_VALUES, describe_data, find_set_name
+from tasks.formatting.inspection.findings import MAX_VALUES, describe_data
 from tasks.formatting.inspection.lengths import (
     list_splits,
     read_lengths,
@@ -58,21 +58,21 @@ def folder(tmp_path: Path) -> Path:
     write_json(
         tmp_path / "ledger.json",
         {"rows": counts, "invalid": {"broken_json": 1}, "filtered": filtered,
-         "findings": {"email": 2}},
+         "findings": {"email": 2}, "untrained_turns": 3},
     )  # fmt: skip
-    ends = [("kept", "", "")] * 3 + [
-        ("invalid", "broken_json", "broken JSON"),
-        ("filtered", "duplicate", "repeats train.jsonl:1"),
-        ("filtered", "overlap", "has the prompt of test.jsonl:1 of test"),
-        ("filtered", "overlap", "has a prompt that was there"),
+    ends = [("kept", "", "", "")] * 3 + [
+        ("invalid", "broken_json", "broken JSON", ""),
+        ("filtered", "duplicate", "repeats train.jsonl:1", "train"),
+        ("filtered", "overlap", "has the prompt of test.jsonl:1 of test", "test"),
+        ("filtered", "overlap", "has a prompt that was there", ""),
     ]
     entries = [
         {"source": "train", "origin": f"train.jsonl:{n}", "outcome": end, "reason": why,
-         "detail": detail}
-        for n, (end, why, detail) in enumerate(ends, start=1)
+         "detail": detail, "other_split": other}
+        for n, (end, why, detail, other) in enumerate(ends, start=1)
     ]  # fmt: skip
     kept = {"source": "test", "origin": "test.jsonl:1", "outcome": "kept", "reason": ""}
-    write_jsonl(tmp_path / "ledger.jsonl", [*entries, kept | {"detail": ""}])
+    write_jsonl(tmp_path / "ledger.jsonl", [*entries, kept | {"detail": "", "other_split": ""}])
     (tmp_path / "data_report.md").write_text("# Data report\n\n## Rows\n\n8\n", encoding="utf-8")
     return tmp_path
 
@@ -83,6 +83,7 @@ def test_the_description_is_that_of_the_files(folder: Path) -> None:
     assert found.splits == {"train": 3, "test": 1}
     assert found.roles == {"assistant": 4, "system": 4, "user": 4}
     assert found.num_empty_system_turns == 4
+    assert found.untrained_turns == 3
     assert found.balance == {
         "a": {"train": 1, "test": 1}, "(none)": {"train": 1, "test": 0},
         "b": {"train": 1, "test": 0},
@@ -145,18 +146,6 @@ def test_percentiles_are_lengths_that_occur(lengths: list[int]) -> None:
     assert {found.smallest, found.median, found.p90, found.p99, found.longest} <= set(lengths)
     assert found.smallest <= found.median <= found.p90 <= found.p99 <= found.longest
     assert sum(length <= found.p90 for length in lengths) >= 0.9 * len(lengths)
-
-
-@pytest.mark.parametrize(
-    ("detail", "name"),
-    [
-        ("has the prompt of eval/test.jsonl:3 of test", "test"),
-        ("is near a row", "an evaluation set"),
-        ("has the prompt of a.jsonl:3 of gone", "an evaluation set"),
-    ],
-)
-def test_a_set_is_found_in_the_ledgers_words(detail: str, name: str) -> None:
-    assert find_set_name(detail, ["train", "test"]) == name
 
 
 def test_near_rows_are_counted_by_set() -> None:

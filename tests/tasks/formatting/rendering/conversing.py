@@ -41,6 +41,8 @@ class Dialect:
     has_parallel_calls: bool = False
     has_text_beside_calls: bool = False
     max_systems: int = 1
+    takes_any_call_id: bool = True
+    """Whether the ids of calls may be missing, or have other than 9 characters."""
     moves_prefix: bool = False
     """Whether system text and tools move to the last user turn, so that earlier turns change."""
 
@@ -53,7 +55,11 @@ class Dialect:
         if self.end == "<|eot_id|>":
             return "".join(f'{{"name": "{c.name}", "parameters": {a}}}{self.end}' for c, a in calls)
         if self.end == "</s>":
-            rows = [f'{{"name": "{c.name}", "arguments": {a}, "id": "{c.id}"}}' for c, a in calls]
+            ids = [f', "id": "{c.id[-9:]}"' if c.id else "" for c, _ in calls]
+            rows = [
+                f'{{"name": "{c.name}", "arguments": {a}{call_id}}}'
+                for (c, a), call_id in zip(calls, ids, strict=True)
+            ]
             return f"[TOOL_CALLS] [{', '.join(rows)}]{self.end}"
         blocks = [
             f'<tool_call>\n{{"name": "{c.name}", "arguments": {a}}}\n</tool_call>' for c, a in calls
@@ -61,18 +67,29 @@ class Dialect:
         return "\n".join([message.content, *blocks] if message.content else blocks) + self.end
 
 
+# The built-in templates, and as fixtures those of the makers that differ from them.
 DIALECTS = {
     "alpaca": Dialect("alpaca", "</s>"),
-    "chatml": Dialect("chatml", "<|im_end|>", max_systems=3),
-    "gemma": Dialect(str(FIXTURES / "gemma.jinja"), "<end_of_turn>", max_systems=0),
-    "llama3": Dialect(
+    "chatml": Dialect(
+        "chatml", "<|im_end|>", has_tools=True, has_parallel_calls=True,
+        has_text_beside_calls=True, max_systems=3,
+    ),
+    "gemma": Dialect("gemma", "<end_of_turn>"),
+    "gemma of its makers": Dialect(str(FIXTURES / "gemma.jinja"), "<end_of_turn>", max_systems=0),
+    "llama3": Dialect("llama3", "<|eot_id|>", has_tools=True, max_systems=3),
+    "llama3 of its makers": Dialect(
         str(FIXTURES / "llama3.jinja"), "<|eot_id|>", has_tools=True, max_systems=3
     ),
-    "mistral": Dialect(
+    "mistral": Dialect("mistral", "</s>", " ", has_tools=True, has_parallel_calls=True),
+    "mistral of its makers": Dialect(
         str(FIXTURES / "mistral.jinja"), "</s>", " ", has_tools=True, has_parallel_calls=True,
-        moves_prefix=True,
+        takes_any_call_id=False, moves_prefix=True,
     ),
     "qwen": Dialect(
+        "qwen", "<|im_end|>", has_tools=True, has_parallel_calls=True,
+        has_text_beside_calls=True, max_systems=3,
+    ),
+    "qwen of its makers": Dialect(
         str(FIXTURES / "qwen.jinja"), "<|im_end|>", has_tools=True, has_parallel_calls=True,
         has_text_beside_calls=True, max_systems=3,
     ),
@@ -99,10 +116,12 @@ def write_json(value: Any) -> str:
 
 
 @st.composite
-def draw_call(draw: st.DrawFn) -> ToolCall:
+def draw_call(draw: st.DrawFn, dialect: Dialect) -> ToolCall:
     """Draw a tool call."""
     arguments = write_json(draw(st.dictionaries(texts, values, max_size=2)))
-    return ToolCall(draw(st.sampled_from(["sum_up", "look_up"])), arguments, "abcDEF123")
+    ids = ["abcDEF123", "", "call_7", "call_abcDEF123"][: None if dialect.takes_any_call_id else 1]
+    name = draw(st.sampled_from(["sum_up", "look_up"]))
+    return ToolCall(name, arguments, draw(st.sampled_from(ids)))
 
 
 @st.composite
@@ -110,9 +129,8 @@ def draw_round(draw: st.DrawFn, dialect: Dialect, has_tools: bool) -> list[Messa
     """Draw a question, calls with their results, and an answer."""
     turns = [Message("user", draw(texts))]
     for _ in range(draw(st.integers(0, 2)) if has_tools else 0):
-        calls = draw(
-            st.lists(draw_call(), min_size=1, max_size=3 if dialect.has_parallel_calls else 1)
-        )
+        max_calls = 3 if dialect.has_parallel_calls else 1
+        calls = draw(st.lists(draw_call(dialect), min_size=1, max_size=max_calls))
         text = draw(texts | st.just("")) if dialect.has_text_beside_calls else ""
         turns.append(Message("assistant", text, tuple(calls), is_trained=draw(st.booleans())))
         turns += [Message("tool", draw(texts), tool_call_id=call.id) for call in calls]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from configs.schema import DataConfig
 from tasks.formatting.build import format_data
+from tasks.formatting.rendering.chat_templates import list_tool_templates
 from tasks.formatting.rows.examples import Message, ToolCall, read_examples
 from tasks.records.writing import read_json
 from tests.tasks.formatting.rendering.conversing import FIXTURES
@@ -60,12 +62,33 @@ def test_rows_with_tools_need_a_template_that_writes_them(
     plain = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     rows = [{"messages": asked, "tools": [TOOL]}, {"messages": plain}]
     source = write_source({"train/rows.jsonl": rows})
-    qwen = str(FIXTURES / "qwen.jinja")
-    assert build(source, tmp_path / "qwen", byte_level_tokenizer, qwen)["kept"] == 2
+    for template in list_tool_templates():
+        assert build(source, tmp_path / template, byte_level_tokenizer, template)["kept"] == 2
     example = read_examples(tmp_path / "qwen" / "examples" / "train.jsonl")[0]
     assert example.messages[1] == Message("assistant", "", (ToolCall("add", '{"a": 1}'),))
-    counts = build(
-        source, tmp_path / "chatml", byte_level_tokenizer, "chatml", max_invalid_fraction=0.5
-    )
+    gemma = tmp_path / "gemma"
+    counts = build(source, gemma, byte_level_tokenizer, "gemma", max_invalid_fraction=0.5)
     assert (counts["kept"], counts["invalid"]) == (1, 1)
-    assert read_json(tmp_path / "chatml" / "ledger.json")["invalid"] == {"unrenderable": 1}
+    assert read_json(gemma / "ledger.json")["invalid"] == {"unrenderable": 1}
+    entry = json.loads((gemma / "ledger.jsonl").read_text().splitlines()[0])
+    assert "built-in ones with tools: chatml, llama3, mistral, qwen" in entry["detail"]
+
+
+def test_turns_that_a_template_makes_untrainable_are_counted(
+    write_source: WriteSource, byte_level_tokenizer: Path, tmp_path: Path
+) -> None:
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    again = [{"role": "assistant", "content": "So."}, {"role": "user", "content": "And?"}]
+    answer = {"role": "assistant", "content": "No."}
+    source = write_source({"train/rows.jsonl": [{"messages": [*asked, *again, answer]}]})
+    for name, template in (("own", str(FIXTURES / "mistral.jinja")), ("ours", "mistral")):
+        assert build(source, tmp_path / name, byte_level_tokenizer, template)["kept"] == 1
+    counts = [read_json(tmp_path / name / "ledger.json") for name in ("own", "ours")]
+    assert [found["untrained_turns"] for found in counts] == [1, 0]
+    entries = [(tmp_path / name / "ledger.jsonl").read_text() for name in ("own", "ours")]
+    assert [json.loads(entry)["untrained_turns"] for entry in entries] == [1, 0]
+    reports = [(tmp_path / name / "data_report.md").read_text() for name in ("own", "ours")]
+    assert ["1 earlier assistant turns are not trained on" in text for text in reports] == [
+        True,
+        False,
+    ]

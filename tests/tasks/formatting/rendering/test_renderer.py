@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import RequestError
-from tasks.formatting.rendering.chat_templates import list_templates
+from tasks.formatting.rendering.chat_templates import list_templates, list_tool_templates
 from tasks.formatting.rendering.encoding import BREAK
 from tasks.formatting.rendering.renderer import IGNORE_INDEX, Renderer, load_renderer
-from tasks.formatting.rendering.turns import UnrenderableError
+from tasks.formatting.rendering.turns import FIXED_DATE, UnrenderableError
 from tasks.formatting.rows.examples import Example, Message
 
 ENDS = {
@@ -32,6 +32,7 @@ SINGLE = {
     "qwen": "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
     "<|im_start|>assistant\n[So.<|im_end|>]\n",
 }
+TOOLED = list_tool_templates()
 SYSTEM = Message("system", "Be brief.")
 TURNS = (
     Message("user", "Why?"), Message("assistant", "So."), Message("user", "And then?"),
@@ -53,6 +54,19 @@ def named(request: pytest.FixtureRequest, byte_level_tokenizer: Path) -> tuple[s
 @pytest.fixture(scope="session", params=["mistral", "alpaca"])
 def spacing(request: pytest.FixtureRequest, sentencepiece_tokenizer: Path) -> Renderer:
     return load_renderer(sentencepiece_tokenizer, request.param, "messages")
+
+
+def test_templates_are_rendered_as_transformers_does(named: tuple[str, Renderer]) -> None:
+    template = named[1].chat_template
+    assert template is not None
+    for messages in ((SYSTEM, *TURNS), TURNS, TURNS[:3]):
+        for prompt in (True, False):
+            expected = template.tokenizer.apply_chat_template(
+                [{"role": m.role, "content": m.content} for m in messages],
+                chat_template=template.text, tokenize=False, add_generation_prompt=prompt,
+                date_string=FIXED_DATE,
+            )  # fmt: skip
+            assert template.render(messages, add_generation_prompt=prompt) == expected
 
 
 def make_example(messages: Sequence[Message] = (), text: str = "") -> Example:
@@ -175,18 +189,21 @@ def test_other_templates_and_kinds_have_other_digests(byte_level_tokenizer: Path
 
 def test_tool_turns(byte_level_tokenizer: Path) -> None:
     messages = [TURNS[0], Message("tool", "4"), Message("tool", "5"), TURNS[1]]
-    qwen = load_renderer(byte_level_tokenizer, "qwen", "messages")
-    assert (
-        "<|im_start|>user\n<tool_response>\n4\n</tool_response>\n<tool_response>\n5\n"
-        "</tool_response><|im_end|>\n" in mark(qwen, make_example(messages))
-    )
+    for name in ("chatml", "qwen"):
+        renderer = load_renderer(byte_level_tokenizer, name, "messages")
+        assert (
+            "<|im_start|>user\n<tool_response>\n4\n</tool_response>\n<tool_response>\n5\n"
+            "</tool_response><|im_end|>\n" in mark(renderer, make_example(messages))
+        )
     llama = load_renderer(byte_level_tokenizer, "llama3", "messages")
     assert "<|start_header_id|>ipython<|end_header_id|>\n\n4<|eot_id|>" in mark(
         llama, make_example(messages)
     )
-    gemma = load_renderer(byte_level_tokenizer, "gemma", "messages")
-    with pytest.raises(UnrenderableError, match="the chat template refuses the conversation"):
-        gemma.render_example(make_example(messages))
+    for name in ("alpaca", "gemma"):
+        renderer = load_renderer(byte_level_tokenizer, name, "messages")
+        with pytest.raises(UnrenderableError, match="no tool turns") as caught:
+            renderer.render_example(make_example(messages))
+        assert str(caught.value).endswith(f"{', '.join(TOOLED[:3])} and {TOOLED[3]} have")
 
 
 def test_a_template_that_changes_earlier_turns_trains_on_the_last_one(

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from configs.schema import DataConfig
 from tasks.formatting.cleaning.near_duplicates import NUM_PERM
+from tasks.formatting.cleaning.near_pairs import Comparison
+from tasks.formatting.splits import placement
 from tasks.formatting.splits.assignments import SPLITS, Assignments, start_assignments
 from tasks.formatting.splits.placement import REASONS, Placement, RowColumns, place_rows
 from tasks.formatting.splits.split_hash import SplitPlan, assign_split, hash_group
@@ -147,6 +149,25 @@ def test_training_rows_near_an_evaluation_set_are_filtered(mode: str) -> None:
     placement = place(rows, plan=SplitPlan(0, 0), near_duplicates=mode)
     assert name_outcomes(placement)[:3] == ["near_test", "near_validation", "train"]
     assert placement.other.tolist()[:2] == [3, 4]
+
+
+def test_a_second_round_compares_a_few_rows_with_each_however_many_are_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in (1000, 4000):
+        made: list[Comparison] = []
+
+        def keep(*args: object, made: list[Comparison] = made) -> Comparison:
+            made.append(Comparison(*args))  # type: ignore[arg-type]
+            return made[-1]
+
+        monkeypatch.setattr(placement, "Comparison", keep)
+        rows = [Row(f"prompt {n}", family=n % 10, marks=n % 2) for n in range(number)]
+        first = place(rows, near_duplicates="group")
+        second = place([*rows, *(replace(row, answer="New.") for row in rows)], first.assignments,
+                       near_duplicates="group")  # fmt: skip
+        assert name_outcomes(second)[:number] == name_outcomes(first)
+        assert 0 < made[-1].num_compared < 6 * 2 * number
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
