@@ -36,7 +36,7 @@ SAME_MEANING = {
     "model.method": "finetuning_type peft_type peft_method use_peft use_lora tuning_type "
     "train_type",
     "model.dtype": "torch_dtype bf16 fp16 bfloat16 float16 compute_dtype bnb_4bit_compute_dtype "
-    "mixed_precision precision model_dtype pure_bf16 tf32",
+    "mixed_precision precision model_dtype pure_bf16",
     "model.attn_implementation": "flash_attention flash_attn flash_attention_2 "
     "use_flash_attention_2 sdp_attention xformers_attention use_flash_attn attn_impl",
     "model.chat_template": "template prompt_template chat_template_jinja chat_template_path "
@@ -48,6 +48,10 @@ SAME_MEANING = {
     "lora_attn_modules apply_lora_to_mlp apply_lora_to_output lora_module_names",
     "model.lora_modules_to_save": "modules_to_save additional_target lora_modules_in_full "
     "additional_trainable_modules",
+    "model.lora_bias": "bias peft_bias train_bias",
+    "model.lora_layers_to_transform": "layers_to_transform peft_layers_to_transform "
+    "lora_num_layers",
+    "model.lora_layers_pattern": "layers_pattern peft_layers_pattern",
     "model.use_rslora": "peft_use_rslora rslora lora_use_rslora",
     "model.use_dora": "peft_use_dora dora lora_use_dora",
     "model.bnb_4bit_quant_type": "quantization_type quant_type bnb_4bit_type",
@@ -79,6 +83,30 @@ SAME_MEANING = {
     "multipack",
     "training.gradient_checkpointing": "enable_activation_checkpointing "
     "use_gradient_checkpointing activation_checkpointing disable_gradient_checkpointing",
+    "training.objective": "rl rlhf training_objective alignment_method preference_method",
+    "training.num_gpus": "n_gpu n_gpus gpus num_devices devices nproc_per_node nproc num_processes "
+    "world_size gpus_per_node num_gpu",
+    "training.fsdp": "fsdp_config fsdp_version fully_shard use_fsdp",
+    "training.launcher": "distributed_type distributed_backend use_ray strategy use_torchrun",
+    "training.beta": "pref_beta dpo_beta rl_beta orpo_alpha kto_beta orpo_beta",
+    "training.loss_type": "pref_loss dpo_loss_type dpo_loss kto_loss_type",
+    "training.label_smoothing": "dpo_label_smoothing cdpo_epsilon",
+    "training.desirable_weight": "kto_chosen_weight kto_desirable_weight",
+    "training.undesirable_weight": "kto_rejected_weight kto_undesirable_weight",
+    "training.teacher": "teacher_model teacher_model_name_or_path kd_teacher",
+    "training.teacher_revision": "teacher_model_revision",
+    "training.distillation_weight": "kd_alpha kd_weight kd_ratio distillation_alpha",
+    "training.distillation_temperature": "kd_temperature teacher_temperature",
+    "training.eval_strategy": "evaluation_strategy",
+    "training.eval_steps": "eval_every eval_interval val_check_interval eval_every_n_steps",
+    "training.save_steps": "save_every save_interval checkpoint_interval checkpoint_every "
+    "save_every_n_steps",
+    "training.torch_compile": "compile compile_model use_compile",
+    "training.use_liger_kernel": "enable_liger_kernel liger_kernel use_liger liger",
+    "training.neftune_noise_alpha": "neftune_alpha noise_alpha neftune",
+    "training.metric_for_best_model": "monitor early_stopping_metric best_model_metric",
+    "training.dataloader_num_workers": "num_workers dataloader_workers",
+    "training.dataloader_pin_memory": "pin_memory",
     "training.logging_steps": "log_every_n_steps log_interval logging_interval log_steps",
     "training.save_total_limit": "keep_last_n_checkpoints max_checkpoints saves_to_keep",
     "training.early_stopping_patience": "early_stopping_steps patience early_stop_patience "
@@ -93,8 +121,12 @@ SAME_MEANING = {
     "publish.name": "model_registry_name registered_model_name adapter_name output_name "
     "registered_model",
     "tracking.project": "wandb_project mlflow_experiment_name experiment_name project_name "
-    "wandb_entity experiment",
+    "experiment",
+    "tracking.device_hour_price": "price_per_hour hourly_price hourly_rate gpu_hour_price "
+    "gpu_price_per_hour cost_per_hour gpu_hourly_cost",
+    "tracking.assumed_mfu": "mfu target_mfu expected_mfu",
     "tracking.run_name": "wandb_name wandb_run_name wandb_run_id mlflow_run_name",
+    "tracking.report_to": "log_with loggers logger_type trackers",
 }
 
 OTHER_MEANING = {
@@ -102,9 +134,6 @@ OTHER_MEANING = {
     "val_size": ForeignKey(("data.validation_fraction",), "a share, not a number of rows"),
     "load_in_4bit": ForeignKey(("model.method",), "qlora trains on a 4-bit base"),
     "quantization_bit": ForeignKey(("model.method",), "qlora trains on a 4-bit base"),
-    "load_in_8bit": ForeignKey(
-        ("model.method",), "8-bit is not offered; qlora trains on a 4-bit base"
-    ),
     "adapter": ForeignKey(("model.method",), "lora, qlora or full"),
     "full_finetuning": ForeignKey(("model.method",), "full trains all weights"),
     "train_on_inputs": ForeignKey(
@@ -122,14 +151,10 @@ OTHER_MEANING = {
     "mask_history": ForeignKey(
         ("training.assistant_only_loss",), "every assistant turn is trained on"
     ),
-    "save_steps": ForeignKey(("training.eval_steps",), "checkpoints are taken at validations"),
     "saves_per_epoch": ForeignKey(
-        ("training.eval_steps",), "checkpoints are taken at validations; by default once an epoch"
+        ("training.save_steps",), "by default at validations, which are once an epoch"
     ),
     "evals_per_epoch": ForeignKey(("training.eval_steps",), "by default once an epoch"),
-    "save_strategy": ForeignKey(("training.eval_steps",), "checkpoints are taken at validations"),
-    "eval_strategy": ForeignKey(("training.eval_steps",), "by default once an epoch"),
-    "evaluation_strategy": ForeignKey(("training.eval_steps",), "by default once an epoch"),
     "do_sample": ForeignKey(remark="evaluation is greedy; to sample, use hone generate"),
     "temperature": ForeignKey(remark="evaluation is greedy; to sample, use hone generate"),
     "top_p": ForeignKey(remark="evaluation is greedy; to sample, use hone generate"),
@@ -142,21 +167,35 @@ OTHER_MEANING = {
     "resume_from_checkpoint": ForeignKey(remark="an interrupted run goes on by itself"),
     "auto_resume_from_checkpoints": ForeignKey(remark="an interrupted run goes on by itself"),
     "load_best_model_at_end": ForeignKey(remark="the best checkpoint is always the result"),
-    "report_to": ForeignKey(remark="runs are recorded in MLflow at MLFLOW_TRACKING_URI"),
-    "use_wandb": ForeignKey(remark="runs are recorded in MLflow at MLFLOW_TRACKING_URI"),
+    "use_wandb": ForeignKey(("tracking.report_to",), "a list of mlflow, tensorboard and wandb"),
+    "use_tensorboard": ForeignKey(
+        ("tracking.report_to",), "a list of mlflow, tensorboard and wandb"
+    ),
+    "use_mlflow": ForeignKey(("tracking.report_to",), "a list of mlflow, tensorboard and wandb"),
+    "wandb_mode": ForeignKey(remark="WANDB_MODE=offline, an environment variable"),
+    "wandb_entity": ForeignKey(remark="WANDB_ENTITY, an environment variable"),
+    "wandb_watch": ForeignKey(remark="weights and gradients are not sent"),
+    "wandb_log_model": ForeignKey(remark="models are published to MLflow's registry alone"),
     "trust_remote_code": ForeignKey(remark="no code from a model repository is run"),
     "do_train": ForeignKey(remark="hone run trains; --until STAGE stops earlier"),
     "do_eval": ForeignKey(remark="hone run always evaluates; --until STAGE stops earlier"),
     "predict_with_generate": ForeignKey(
         remark="hone run always generates the answers that it scores"
     ),
-    "stage": ForeignKey(remark="training is supervised fine-tuning"),
+    "stage": ForeignKey(("training.objective",), "sft, dpo, orpo or kto"),
+    "ref_model": ForeignKey(
+        ("training.objective",), "the base model, its adapter turned off, is the reference"
+    ),
+    "label_smoothing_factor": ForeignKey(
+        ("training.label_smoothing",), "of preferences (dpo) only; sft has none"
+    ),
     "overwrite_cache": ForeignKey(remark="the cache follows the content and is never stale"),
     "dataset_prepared_path": ForeignKey(remark="prepared data is kept in HONE_HOME/cache"),
     "group_by_length": ForeignKey(("training.packing",), "packed rows hold no padding"),
     "pad_to_sequence_len": ForeignKey(("training.packing",), "packed rows hold no padding"),
     "pad_token": ForeignKey(remark="the tokenizer's own is used; labels do not depend on it"),
     "ddp_timeout": ForeignKey(remark="data is formatted before training starts"),
+    "deepspeed": ForeignKey(("training.fsdp",), "spreads the frozen base over the devices"),
     "lora": ForeignKey(("model.method", "model.lora_r", "model.lora_alpha")),
     "peft": ForeignKey(("model.method", "model.lora_r", "model.lora_alpha")),
     "lora_config": ForeignKey(("model.method", "model.lora_r", "model.lora_alpha")),

@@ -67,6 +67,7 @@ RULES = {
     ("data", "source"): hold_source,
     ("model", "model_name_or_path"): hold_base,
     ("model", "chat_template"): hold_template,
+    ("training", "teacher"): hold_base,
 }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from configs.objectives import LossType, check_objective
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -18,6 +20,9 @@ QualityRule = Literal["repeated_lines", "repeated_ngrams", "truncated_json"]
 MetricName = Literal[
     "exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu", "nll", "perplexity"
 ]
+
+
+TrackerName = Literal["mlflow", "tensorboard", "wandb"]
 
 
 class Section(BaseModel):
@@ -105,6 +110,9 @@ class DataConfig(Section):
     """E-mail addresses, phone and card numbers, public IP addresses and keys of known shapes:
     `report` counts the rows that hold them; `mask` also puts [EMAIL], [PHONE], [CARD], [IP] or
     [KEY] in their place, in rows of all sets."""
+    undesired: Literal["filter", "keep"] = Field(default="filter", title="Undesired answers")
+    """What happens to `kto` rows with `label: false`: left out (counted), or kept for
+    `training.objective: kto`, which learns from them. Evaluation sets never hold them."""
     overlap: Literal["error", "filter"] = Field(default="error", title="Overlap with evaluation")
     """What happens to a training row whose prompt, or group by `group_by`, stands in an evaluation
     set: stop the run, or leave the row out (counted)."""
@@ -145,15 +153,92 @@ class ModelConfig(Section):
     """Scale by alpha / sqrt(r) instead of alpha / r."""
     use_dora: bool = Field(default=False, title="DoRA")
     """Decompose weights into magnitude and direction."""
+    lora_bias: Literal["none", "all", "lora_only"] = Field(default="none", title="LoRA bias")
+    """Which biases are trained beside the adapter: none, all of the model's, or those of its
+    targets."""
+    lora_layers_to_transform: tuple[int, ...] | None = Field(default=None, title="LoRA layers")
+    """Numbers of the decoder blocks that get an adapter, from 0; by default all of them."""
+    lora_layers_pattern: str | None = Field(default=None, title="LoRA layers pattern")
+    """Name of the list of decoder blocks, such as `layers` or `h`, where peft does not know it;
+    read only with `lora_layers_to_transform`."""
+    load_in_8bit: bool = Field(default=False, title="8-bit base")
+    """Let `qlora` train on an 8-bit base (LLM.int8) instead of a 4-bit one; its outputs depend a
+    little on what is computed together."""
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field(default="nf4", title="4-bit type")
     """The 4-bit data type of `qlora`."""
     use_bnb_nested_quant: bool = Field(default=True, title="Nested quantisation")
     """Quantise the quantisation constants of `qlora` too."""
 
 
+# These change how a training is carried out, never what comes out of it.
+CARRYING_OUT = (
+    "dataloader_num_workers", "dataloader_pin_memory", "eval_accumulation_steps", "grace_seconds",
+    "launcher", "fsdp",
+)  # fmt: skip
+
+
 class TrainingConfig(Section):
     """The optimisation; names and meanings are those of transformers' TrainingArguments and TRL."""
 
+    objective: Literal["sft", "dpo", "orpo", "kto", "reward"] = Field(
+        default="sft", title="Objective"
+    )
+    """What is learnt: `sft` the answers (of `preference` rows the chosen ones); `dpo` and `orpo` to
+    prefer the chosen to the rejected answers of `preference` rows; `kto` to tell desired from
+    undesired answers of `kto` rows. All but `sft` need the extra `preference` (TRL) and do not
+    pack. `reward` is refused: a model that scores cannot be judged by its answers."""
+    engine: Literal["native", "llamafactory"] = Field(default="native", title="Engine")
+    """What trains: hone itself, or LLaMA-Factory in an environment of its own, which is installed
+    at first use (several GB) or named by HONE_LLAMAFACTORY. It gets hone's tokens, does not pack,
+    and what it cannot honour is refused."""
+    engine_args: dict[str, Any] = Field(default={}, title="Engine's own keys")
+    """Keys of LLaMA-Factory that hone has no name for, such as `loraplus_lr_ratio`, or
+    `finetuning_type: freeze` with `model.method: full`. None that hone sets or publishes by."""
+    num_gpus: PositiveInt = Field(default=1, title="GPUs")
+    """Devices that share each optimiser step, one process for each; on a machine without a GPU,
+    processes on its processors. They are in the effective batch, so another number trains another
+    model."""
+    launcher: Literal["auto", "process", "torchrun", "ray"] = Field(
+        default="auto", title="Launcher"
+    )
+    """What starts the training: `process` this very process, `torchrun` a process for each device
+    of this host, `ray` workers of a Ray cluster (RAY_ADDRESS; else one on this host), which needs
+    the extra `ray` and HONE_HOME on a file system that all hosts share. `auto`: `process` for one
+    device, `torchrun` for more."""
+    fsdp: bool = Field(default=False, title="Shard the base model")
+    """Spread the frozen base of a `lora` training over the devices (FSDP2), for one that no device
+    holds alone; every layer is sent around in each pass. `full` and `qlora` are not spread."""
+    beta: Annotated[float, Field(gt=0)] | None = Field(default=None, title="Beta")
+    """`dpo`, `kto`: how much it costs to move away from the base model; `orpo`: the weight of the
+    odds ratio; by default TRL's 0.1."""
+    loss_type: LossType | None = Field(default=None, title="Loss type")
+    """The loss of `dpo` or `kto`, as TRL names it; by default `sigmoid` and `kto`."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] | None = Field(
+        default=None, title="Label smoothing"
+    )
+    """`dpo`: the share of pairs that may be labelled the wrong way round; by default 0."""
+    desirable_weight: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, title="Weight of desired answers"
+    )
+    """`kto`: the weight of the losses of desired answers; by default 1."""
+    undesirable_weight: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, title="Weight of undesired answers"
+    )
+    """`kto`: the weight of the losses of undesired answers; by default 1."""
+    teacher: str | None = Field(default=None, title="Teacher")
+    """A model to distil, a Hugging Face id or a folder, with the vocabulary of the base model:
+    `sft` also learns the teacher's probabilities of each trained token."""
+    teacher_revision: str | None = Field(default=None, title="Teacher's revision")
+    """Branch, tag or commit of a teacher on the hub; pinned to its commit hash."""
+    distillation_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, title="Distillation weight"
+    )
+    """Share w of the teacher: the loss is (1 - w) x cross-entropy + w x temperature squared x
+    KL(teacher, model). The validation loss is cross-entropy alone."""
+    distillation_temperature: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, title="Distillation temperature"
+    )
+    """What the logits of teacher and model are divided by before they are compared."""
     num_train_epochs: Annotated[float, Field(gt=0)] = Field(default=3.0, title="Epochs")
     """Passes over the training rows."""
     max_steps: int = Field(default=-1, ge=-1, title="Steps")
@@ -166,9 +251,13 @@ class TrainingConfig(Section):
     learning_rate: Annotated[float, Field(ge=0)] = Field(default=2e-4, title="Learning rate")
     """Peak learning rate."""
     lr_scheduler_type: Literal[
-        "linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"
-    ] = Field(default="cosine", title="Schedule")
+        "linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial", "constant",
+        "constant_with_warmup", "inverse_sqrt", "warmup_stable_decay",
+    ] = Field(default="cosine", title="Schedule")  # fmt: skip
     """How the learning rate changes after the warm-up."""
+    lr_scheduler_kwargs: dict[str, float] = Field(default={}, title="Schedule arguments")
+    """What the schedule takes besides, under transformers' names: `num_cycles`, `min_lr_rate`,
+    `power`, `num_decay_steps`, ..."""
     warmup_ratio: Fraction = Field(default=0.03, title="Warm-up ratio")
     """Share of the steps in which the learning rate rises; resolved to steps."""
     warmup_steps: int = Field(default=0, ge=0, title="Warm-up steps")
@@ -195,8 +284,54 @@ class TrainingConfig(Section):
         default="auto", title="Activation checkpointing"
     )
     """Recompute activations in the backward pass; `auto`: when the memory plan asks for it."""
+    torch_compile: bool = Field(default=False, title="Compile")
+    """Compile the decoder blocks with torch.compile; pays on a GPU, in long trainings. Rows are
+    then filled up to one constant length."""
+    torch_compile_backend: str = Field(default="inductor", title="Compiler")
+    """torch.compile's backend."""
+    use_liger_kernel: bool = Field(default=False, title="Liger kernels")
+    """Fused kernels for norms, rotary embedding and activation; needs a GPU and the extra
+    `liger`."""
+    trained_logits_only: bool = Field(default=True, title="Logits of trained tokens only")
+    """Run the output head for trained tokens only; false: for every token, to measure the gain."""
+    chunked_loss: bool = Field(default=True, title="Loss in chunks")
+    """Take the loss of many tokens in pieces, so that float32 logits never exist all at once."""
+    cast_adapter_inputs: bool = Field(default=False, title="Cast adapter inputs")
+    """Let peft cast each adapter's input to float32 where autocast makes that needless."""
+    neftune_noise_alpha: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, title="NEFTune noise"
+    )
+    """Uniform noise on the embeddings in training, scaled by alpha / sqrt(tokens x width) of each
+    example; null: none."""
+    tf32: bool | None = Field(default=None, title="TF32")
+    """Let float32 matrix products on Ampere and newer use TensorFloat-32; null: torch's own
+    choice."""
+    eval_strategy: Literal["no", "steps", "epoch"] | None = Field(
+        default=None, title="When to validate"
+    )
+    """By default `steps` where `eval_steps` is given, else `epoch`; `no`: never, and the last step
+    is the result."""
     eval_steps: PositiveInt | None = Field(default=None, title="Validation every N steps")
-    """Steps between validations and checkpoints; by default once an epoch."""
+    """Steps between validations."""
+    save_strategy: Literal["best", "steps", "epoch"] | None = Field(
+        default=None, title="When to save"
+    )
+    """When checkpoints are written besides the best and the last one, which always are; by default
+    `steps` where `save_steps` is given, else at validations."""
+    save_steps: PositiveInt | None = Field(default=None, title="Checkpoint every N steps")
+    """Steps between checkpoints."""
+    metric_for_best_model: Literal["eval_loss", "eval_accuracy"] = Field(
+        default="eval_loss", title="Metric of the best checkpoint"
+    )
+    """What chooses the best checkpoint and stops early: the mean loss of the validation split's
+    trained tokens, or the share of them that the model would have chosen itself."""
+    greater_is_better: bool | None = Field(default=None, title="Greater is better")
+    """Whether a greater metric is better; known of both, and refused where it contradicts."""
+    eval_accumulation_steps: PositiveInt | None = Field(
+        default=None, title="Validation accumulation"
+    )
+    """Validation rows whose losses stay on the device before they are moved off it; by default all
+    (four bytes a token)."""
     logging_steps: PositiveInt = Field(default=10, title="Log every N steps")
     """Optimiser steps between logged metrics; checkpoints are aligned to it."""
     save_total_limit: PositiveInt = Field(default=2, title="Checkpoints kept")
@@ -206,11 +341,88 @@ class TrainingConfig(Section):
     early_stopping_threshold: Annotated[float, Field(ge=0)] = Field(
         default=0.0, title="Early-stopping threshold"
     )
-    """An improvement of the validation loss smaller than this does not count."""
+    """An improvement of `metric_for_best_model` that is not above this does not count."""
+    dataloader_num_workers: int = Field(default=0, ge=0, title="Loader workers")
+    """Processes that put rows together ahead of the training; 0: the training's own."""
+    dataloader_pin_memory: bool = Field(default=True, title="Pinned memory")
+    """Put rows into page-locked memory, from which a GPU copies faster."""
+    grace_seconds: Annotated[float, Field(ge=0)] = Field(default=20.0, title="Grace in seconds")
+    """Time that a training has to end its step and save when it is told to end (SIGTERM); where
+    that would take longer, the last checkpoint stands."""
     num_sample_generations: int = Field(default=2, ge=0, title="Sample generations")
     """Validation prompts answered at each validation, to look at."""
     seed: int = Field(default=42, ge=0, title="Seed")
     """Seed of the order of the examples, the adapter's initial weights and dropout."""
+
+    @property
+    def describes_result(self) -> dict[str, Any]:
+        """What determines the trained weights: all but how the work is carried out."""
+        return self.model_dump(mode="json", exclude=set(CARRYING_OUT))
+
+    @model_validator(mode="after")
+    def check_engine(self) -> TrainingConfig:
+        """Refuse keys of another engine, and objectives that the engine is not given."""
+        if self.engine == "native" and self.engine_args:
+            raise ValueError(
+                f"training.engine_args: {', '.join(sorted(self.engine_args))}; with "
+                "training.engine: native every key has a field of its own"
+            )
+        if self.engine != "native" and self.objective != "sft":
+            raise ValueError(
+                f"training.engine: {self.engine} with training.objective: {self.objective}; "
+                "allowed: sft"
+            )
+        if self.engine != "native" and self.packing:  # it counts packed rows, not examples
+            raise ValueError(
+                f"training.engine: {self.engine} does not pack; write training.packing: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_launcher(self) -> TrainingConfig:
+        """Refuse several devices where only one is known to train, and launchers of no use."""
+        if self.num_gpus > 1 and self.launcher == "process":
+            raise ValueError(
+                f"training.launcher: process is one process; found training.num_gpus: "
+                f"{self.num_gpus}; allowed: auto, torchrun, ray"
+            )
+        if self.fsdp and (self.num_gpus == 1 or self.torch_compile or self.teacher):
+            raise ValueError(
+                "training.fsdp: true needs training.num_gpus above 1, and neither "
+                "training.torch_compile nor training.teacher"
+            )
+        if self.num_gpus > 1 and (self.engine != "native" or self.objective != "sft"):
+            raise ValueError(
+                f"training.num_gpus: {self.num_gpus} with training.engine: {self.engine} and "
+                f"training.objective: {self.objective}; allowed: 1, or native with sft"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_objective(self) -> TrainingConfig:
+        """Refuse keys that the objective has no use for."""
+        check_objective(self)
+        return self
+
+    @model_validator(mode="after")
+    def check_cadence(self) -> TrainingConfig:
+        """Refuse cadences and metrics that contradict one another."""
+        for name in ("eval", "save"):
+            strategy = getattr(self, f"{name}_strategy")
+            if strategy not in {None, "steps"} and getattr(self, f"{name}_steps"):
+                raise ValueError(
+                    f"training.{name}_steps has no meaning with training.{name}_strategy: "
+                    f"{strategy}; allowed: steps"
+                )
+            if strategy == "steps" and not getattr(self, f"{name}_steps"):
+                raise ValueError(f"training.{name}_strategy: steps needs training.{name}_steps")
+        is_greater = self.metric_for_best_model == "eval_accuracy"
+        if self.greater_is_better not in {None, is_greater}:
+            raise ValueError(
+                f"training.greater_is_better: {str(self.greater_is_better).lower()} contradicts "
+                f"training.metric_for_best_model: {self.metric_for_best_model}"
+            )
+        return self
 
 
 class EvaluationConfig(Section):
@@ -261,13 +473,52 @@ class PublishConfig(Section):
     """Largest difference of logits between the evaluated and the freshly loaded model."""
 
 
+def read_trackers(value: Any) -> Any:
+    """Return trackers as a list, where transformers' spelling is a single word too.
+
+    >>> read_trackers("wandb"), read_trackers("none"), read_trackers(["mlflow"])
+    (['wandb'], [], ['mlflow'])
+    """
+    if value in ("none", ["none"], None):
+        return []
+    return [value] if isinstance(value, str) else value
+
+
 class TrackingConfig(Section):
-    """Where runs are recorded."""
+    """Where runs are recorded, and what they are taken to cost."""
 
     project: str = Field(default="hone", min_length=1, title="Project")
-    """The MLflow experiment."""
+    """The MLflow experiment, and W&B's project."""
     run_name: str | None = Field(default=None, title="Run name")
-    """The MLflow run's name; by default the run folder's."""
+    """The run's name in MLflow and W&B; by default the run folder's."""
+    report_to: Annotated[tuple[TrackerName, ...], BeforeValidator(read_trackers)] = Field(
+        default=("mlflow", "tensorboard"), title="Live metrics"
+    )
+    """Where metrics and sample answers go while it trains; `none`: nowhere. Whatever it says, runs
+    that end and published models are recorded in MLflow. `wandb` needs the extra `wandb` and
+    WANDB_API_KEY, or WANDB_MODE=offline."""
+    device_hour_price: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, title="Price of a device's hour"
+    )
+    """What an hour of one device costs, in your currency; `hone plan` then prices the training."""
+    assumed_mfu: Annotated[float, Field(gt=0, le=1)] = Field(default=0.4, title="Assumed MFU")
+    """Share of the device's peak that `hone plan` expects a training to reach; an earlier run's
+    `mfu` in MLflow is the best guess."""
+
+
+def check_sharded(model: ModelConfig) -> None:
+    """Refuse adapters that change the base itself, whose layers are spread over devices."""
+    wrong = {
+        f"model.method: {model.method}": model.method != "lora",
+        "model.use_dora: true": model.use_dora,
+        f"model.lora_bias: {model.lora_bias}": model.lora_bias != "none",
+        "model.lora_modules_to_save": bool(model.lora_modules_to_save),
+    }
+    if found := [key for key, is_wrong in wrong.items() if is_wrong]:
+        raise ValueError(
+            f"training.fsdp: true with {', '.join(found)}; allowed: model.method: lora, which "
+            "leaves the base as it is"
+        )
 
 
 class RunConfig(Section):
@@ -302,6 +553,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"data.min_chars must not be above data.max_chars: found {self.data.min_chars} and "
                 f"{self.data.max_chars}"
+            )
+        if self.training.fsdp:
+            check_sharded(self.model)
+        is_kto = self.training.objective == "kto"
+        if is_kto != (self.data.undesired == "keep"):
+            raise ValueError(
+                f"data.undesired: {self.data.undesired} does not go with training.objective: "
+                f"{self.training.objective}; allowed: keep with kto, which learns from undesired "
+                "answers too, and filter with all others"
             )
         missing = set(self.gate.primary_metrics or ()) - set(self.evaluation.metrics)
         if missing:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from configs.errors import TROUBLESHOOTING, HoneError, RequestError, RunError
+from flows import experiment_cli
 from flows.cli_options import CONTEXT_SETTINGS, EXIT_CODES, Json, ModelName, Overrides, Preset
 from flows.data_cli import data_app
 from flows.environment import prepare_environment
@@ -48,12 +49,20 @@ def run(
         StageName | None,
         typer.Option(help="Stop after this stage; the next run goes on from there."),
     ] = None,
+    pilot: Annotated[
+        bool,
+        typer.Option(
+            "--pilot",
+            help="Train at most 100 steps, score them, and forecast time, memory and cost of the "
+            "whole run; nothing is published, and the exit code is 2.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Run the whole pipeline: version, format, train, evaluate, decide, publish."""
     from flows.commands.run import run_pipeline
 
-    return run_pipeline(preset, overrides or [], until=until, as_json=as_json)
+    return run_pipeline(preset, overrides or [], until=until, pilot=pilot, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -62,6 +71,10 @@ def plan(preset: Preset, overrides: Overrides = None, as_json: Json = False) -> 
     from flows.commands.plan import show_plan
 
     return show_plan(preset, overrides or [], as_json=as_json)
+
+
+app.command(epilog=EXIT_CODES)(experiment_cli.compare)
+app.command(epilog=EXIT_CODES)(experiment_cli.sweep)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -11,10 +12,14 @@ from prefect import flow
 from configs.load import apply_overrides, dump_config
 from configs.schema import RunConfig
 from flows.environment import prepare_environment
-from flows.results import RunResult, Stage, summarize_run
+from flows.liveness import end_with_run
+from flows.pilot import make_pilot
+from flows.results import RunResult, Stage, check_pilot, summarize_run
 from tasks.decide import decide, take_look
 from tasks.evaluate import evaluate
+from tasks.figures import draw_early
 from tasks.format import format_rows
+from tasks.pilot import shorten_run
 from tasks.prepare import is_in_lakefs, prepare
 from tasks.publish import find_earlier, publish
 from tasks.publishing.acceptance_process import FreshProcess, start_process
@@ -25,6 +30,7 @@ from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, check_home, create_run_folder
 from tasks.report import end_badly, report
 from tasks.resolve import refer_to_base, release_models
+from tasks.track import check_trackers
 from tasks.train import is_trained, train
 from tasks.version import version
 
@@ -38,6 +44,7 @@ def finetune(
     config: RunConfig = RunConfig(),  # noqa: B008 - frozen; the UI's form shows its values
     overrides: dict[str, Any] | None = None,
     until: Stage | None = None,
+    pilot: bool = False,
 ) -> RunResult:
     """Fine-tune a language model and publish it only when it is proven better.
 
@@ -49,11 +56,15 @@ def finetune(
         overrides: Values by dotted key that replace those of `config`, such as
             `{"training.num_train_epochs": 3}`.
         until: Stop after this stage; the next run goes on from there.
+        pilot: Train at most 100 steps, score them on `golden`, `dev` or `validation`, and forecast
+            time, memory and cost of the whole run; nothing is decided or published.
     """
     prepare_environment()
+    check_pilot(pilot=pilot, until=until)
     check_home()
     config = apply_overrides(config, overrides or {})
     check_extras(config)
+    check_trackers(config)
     results = StageResults()
 
     data = results.note("version", version(config.data, config.model))
@@ -65,10 +76,17 @@ def finetune(
     if until == "format":
         return summarize_run(results, None)
 
+    whole = config
+    if pilot:
+        config = shorten_run(config, formatted)
     run = create_run_folder(dump_config(config))
     try:
-        make_candidate(config, run, data, formatted, results, until)
-        report(run, config, results)
+        with end_with_run():
+            if pilot:
+                make_pilot(whole, config, run, data, formatted, results)
+            else:
+                make_candidate(config, run, data, formatted, results, until)
+            report(run, config, results)
     except BaseException as err:
         end_badly(run, config, err)
         raise
@@ -141,7 +159,10 @@ def decide_and_publish(
             return
         try:
             arms = results.arms
-            published = publish(decision, data, formatted, trained, arms, config, run, fresh)
+            published = publish(
+                decision, data, formatted, trained, arms, config, run, fresh,
+                meanwhile=partial(draw_early, config, results),
+            )  # fmt: skip
         except ChampionMoved:
             if attempt == MAX_DECISIONS:
                 raise

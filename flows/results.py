@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from tasks.records.handles import Publication, Record, RowCounts, Verdict
+from configs.errors import RequestError
+from tasks.records.handles import Publication, Record, RowCounts, Verdict, WholeRun
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder
 
@@ -37,6 +38,12 @@ class RunResult(Record):
     """By stage."""
     reused: tuple[str, ...]
     """The stages that were answered from a cache."""
+    pilot: WholeRun | None = None
+    """What the whole run will take; None where this was no pilot."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the keys of `hone run --json`; `pilot` is one of them in a pilot."""
+        return self.model_dump(mode="json", exclude=None if self.pilot else {"pilot"})
 
 
 def summarize_run(results: StageResults, run: RunFolder | None) -> RunResult:
@@ -51,6 +58,7 @@ def summarize_run(results: StageResults, run: RunFolder | None) -> RunResult:
         rows=results.formatted.rows if results.formatted else None,
         seconds=results.seconds,
         reused=results.reused,
+        pilot=results.forecast.whole if results.forecast else None,
     )
 
 
@@ -60,3 +68,17 @@ def _describe_publication(publication: Publication | None) -> PublishedVersion |
     return PublishedVersion.model_validate(
         publication.model_dump(include=set(PublishedVersion.model_fields))
     )
+
+
+def check_pilot(*, pilot: bool, until: Stage | None) -> None:
+    """Refuse a pilot that would stop before it has measured what it is for.
+
+    Raises:
+        RequestError: It is asked to stop after a stage.
+    """
+    if pilot and until:
+        raise RequestError(
+            message=f"a pilot is short, and runs to its end: found until={until}",
+            where="pilot",
+            hint="leave one of the two out",
+        )

@@ -27,15 +27,20 @@ LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "nltk")
 
 @task(name="evaluate", task_run_name="evaluate-{arm}", cache_policy=NO_CACHE)
 def evaluate(
-    arm: Arm, model: ModelReference, formatted: FormattedData, config: RunConfig
+    arm: Arm,
+    model: ModelReference,
+    formatted: FormattedData,
+    config: RunConfig,
+    splits: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Answer and score every example of the evaluation splits; keep each answer."""
-    splits = [name for name in formatted.splits if name not in NOT_EVALUATED]
+    """Answer and score every example of the evaluation splits, or those named; keep each answer."""
+    splits = splits or [name for name in formatted.splits if name not in NOT_EVALUATED]
+    shown = "test" if "test" in splits else splits[0]
     with TaskObserver(f"evaluate {arm}") as observer:
         handle = evaluate_splits(arm, model, formatted, config, splits, observer)
     LOG.info(
-        "evaluate %s: test %s%s", arm,
-        ", ".join(f"{n} {value:.4g}" for n, value in handle.metrics.get("test", {}).items()),
+        "evaluate %s: %s %s%s", arm, shown,
+        ", ".join(f"{n} {value:.4g}" for n, value in handle.metrics.get(shown, {}).items()),
         " (from the cache)" if handle.reused else "",
     )  # fmt: skip
     return handle

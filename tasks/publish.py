@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prefect import task
@@ -64,6 +64,7 @@ def publish(
     config: RunConfig,
     run: RunFolder,
     prepared: FreshProcess | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Publication:
     """Prove the artefact in a fresh process, register it, and move the champion's alias last."""
     from tasks.publishing.publish import AcceptanceSettings, publish_candidate
@@ -75,7 +76,8 @@ def publish(
         max_new_tokens=config.evaluation.max_new_tokens,
         batch_size=config.evaluation.per_device_eval_batch_size,
     )
-    publication = publish_candidate(candidate, track(config, run, data), settings, prepared)
+    tracked = track(config, run, data)
+    publication = publish_candidate(candidate, tracked, settings, prepared, meanwhile)
     tag_data(publication)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import shutil
 from pathlib import Path
 
 from prefect import task
@@ -12,20 +13,19 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.errors import RequestError
 from configs.schema import RunConfig
+from tasks.figures import LENGTHS, PLOTS, draw_figures, read_intervals
 from tasks.records.digests import digest_code, digest_file, find_versions
 from tasks.records.entries import reuse_or_build
-from tasks.records.handles import Handle
+from tasks.records.handles import Handle, WholeRun
 from tasks.records.home import find_home
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, discard_run_folder, link_results, write_run_manifest
-from tasks.records.writing import read_jsonl, write_json, write_text
-from tasks.track import UNSENT, log_inputs, track
-from tasks.tracking.observer import send_unsent
-from tasks.tracking.runs import finish_run, log_artifacts, log_metrics, open_run
+from tasks.records.writing import write_json, write_text
+from tasks.track import log_inputs, send_what_is_left, track
+from tasks.tracking.runs import finish_run, log_artifacts, log_metrics, open_run, set_tags
 from tasks.tracking.store import find_tracking_uri, has_server, hide_password
 
 LOG = logging.getLogger("hone")
-LENGTHS = "data/lengths.png"
 TRACKED = "tracked"  # the file that says that MLflow has these results
 
 
@@ -53,7 +53,10 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
         "results": {name: handle.digest for name, handle in sorted(results.handles.items())},
         "title": config.publish.name,
         "code": digest_code(
-            "tasks.evaluation", "tasks.report", "tasks.formatting.inspection.length_plot"
+            "tasks.evaluation",
+            "tasks.report",
+            "tasks.figures",
+            "tasks.formatting.inspection.length_plot",
         ),
         "versions": find_versions("matplotlib"),
     }
@@ -61,40 +64,27 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
 
 
 def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
-    from tasks.evaluation.drawing import draw_plots
-    from tasks.evaluation.intervals import bound_splits
     from tasks.evaluation.predictions import read_splits
     from tasks.evaluation.report import render_report
-    from tasks.formatting.inspection.length_plot import draw_lengths
-    from tasks.formatting.inspection.lengths import read_lengths
 
-    predictions = {arm: read_splits(e.folder) for arm, e in results.arms.items()}
-    intervals = {
-        arm: bound_splits(splits, config.evaluation.metrics) for arm, splits in predictions.items()
-    }
-    trained = results.trained
-    plots = draw_plots(
-        entry / "plots",
-        intervals=intervals,
-        predictions=predictions,
-        history=read_jsonl(trained.folder / "history.jsonl") if trained else (),
-        best_step=trained.best_step if trained else None,
-    )
+    figures = draw_figures(config, results)
+    for name in (PLOTS, "data"):
+        if (figures.folder / name).is_dir():
+            shutil.copytree(figures.folder / name, entry / name)
     text = render_report(
         title=config.publish.name,
         decision=results.decision,
         publication=results.publication,
         evaluations=results.arms,
-        intervals=intervals,
-        predictions=predictions,
-        trained=trained,
+        intervals=read_intervals(figures, config, results),
+        predictions={arm: read_splits(e.folder) for arm, e in results.arms.items()},
+        trained=results.trained,
         formatted=results.formatted,
         data=results.data,
-        plots={caption: f"plots/{plot.name}" for caption, plot in plots.items()},
+        plots={caption: f"{PLOTS}/{name}" for caption, name in figures.plots},
+        split=results.shown_split,
+        forecast=results.forecast.whole if results.forecast else None,
     )
-    if results.formatted:
-        lengths = read_lengths(results.formatted.folder)
-        draw_lengths(entry / LENGTHS, lengths, max_length=config.training.max_length)
     write_text(entry / "report.md", text)
     write_json(entry / "metrics.json", {arm: e.metrics for arm, e in results.arms.items()})
     return Handle(
@@ -109,14 +99,24 @@ def track_run(run: RunFolder, config: RunConfig, results: StageResults, written:
     tracked = track(config, run, results.data)
     log_inputs(tracked, results.data, results.formatted)
     if results.trained:
-        send_unsent(tracked, results.trained.folder / UNSENT)
+        send_what_is_left(tracked, config, run, results.data, results.trained.folder)
     for arm, evaluation in results.arms.items():
         for split, metrics in evaluation.metrics.items():
             log_metrics(tracked, {f"{arm}/{split}/{name}": v for name, v in metrics.items()})
+    if results.forecast:
+        set_tags(tracked, {"hone.pilot": "true"})
+        log_metrics(tracked, list_forecasts(results.forecast.whole))
     log_artifacts(tracked, [written / "report.md", written / "plots", run.folder / "config.yaml"])
     pages = [results.formatted.folder / name for name in ("data_report.md", "preview.md")]
     log_artifacts(tracked, [*pages, written / LENGTHS], folder="data")
     finish_run(tracked)
+
+
+def list_forecasts(forecast: WholeRun) -> dict[str, float]:
+    """Return a forecast's figures as metrics."""
+    names = ("tokens_per_second", "hours", "money", "memory_bytes")
+    found = {name: getattr(forecast, name) for name in names}
+    return {f"forecast/{name}": value for name, value in found.items() if value is not None}
 
 
 def end_badly(run: RunFolder, config: RunConfig, err: BaseException) -> None:

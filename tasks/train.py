@@ -11,23 +11,26 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from configs.errors import HoneError
 from configs.schema import RunConfig
 from tasks.observe import TaskObserver
 from tasks.plan import announce_gate
 from tasks.records.digests import digest_code, digest_folder, find_versions
 from tasks.records.entries import MANIFEST, find_entry, reuse_or_build
-from tasks.records.handles import DataVersion, FormattedData, TrainedModel
+from tasks.records.handles import DataVersion, FormattedData, PinnedModel, TrainedModel
 from tasks.records.home import find_home
 from tasks.records.runs import RunFolder, link_results
 from tasks.resolve import release_memory
-from tasks.track import UNSENT, track
-from tasks.tracking.observer import LiveMetrics
+from tasks.track import LOGS, UNSENT, track_live
 from tasks.training.devices import detect_device, resolve_dtype
-from tasks.versioning.base_models import locate_base
+from tasks.training.engines.llamafactory.environment import find_engine_versions
+from tasks.training.peak_memory import PEAK_MEMORY, measure_peak_memory
+from tasks.training.stopping import ShouldStop
+from tasks.versioning.base_models import locate_base, pin_base
 
 LOG = logging.getLogger("hone")
 # These change after the entry is complete, or are of no use to who reads the result.
-NOT_VERIFIED = ("checkpoints", "logs", UNSENT)
+NOT_VERIFIED = ("checkpoints", LOGS, UNSENT)
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -35,6 +38,27 @@ def train(
     data: DataVersion, formatted: FormattedData, config: RunConfig, run: RunFolder
 ) -> TrainedModel:
     """Train, resuming an interrupted training of the same digest where there is one."""
+    if not is_trained(data, formatted, config):
+        announce_gate(config, formatted)
+    handle = train_candidate(data, formatted, config, run)
+    samples = handle.folder / "samples.md"
+    if samples.is_file() and not handle.reused:
+        create_markdown_artifact(samples.read_text(encoding="utf-8"), key="sample-generations")
+    return handle
+
+
+def train_candidate(
+    data: DataVersion,
+    formatted: FormattedData,
+    config: RunConfig,
+    run: RunFolder,
+    should_stop: ShouldStop | None = None,
+) -> TrainedModel:
+    """Do what `train` does, without the gate: the training may be of a trial that is not decided.
+
+    Raises:
+        TrainingStopped: `should_stop` said so; what was trained until then can be gone on from.
+    """
     key = describe_training(data, formatted, config)
     entry = find_entry("train", key)
     link_results(run, {name: entry / name for name in ("checkpoints", "logs", "model")})
@@ -42,20 +66,22 @@ def train(
         "train",
         key,
         TrainedModel,
-        lambda folder: _build(data, formatted, config, run, folder),
+        lambda folder: _build(data, formatted, config, run, folder, should_stop),
         keep_partial=True,
         exclude=NOT_VERIFIED,
     )
     LOG.info(
-        "train: %d steps, validation loss %.4f, %.0f s, %d of %d parameters trained, %.1f MB%s",
-        handle.num_steps, handle.metrics.get("eval_loss", float("nan")), handle.metrics["seconds"],
+        "train: %d steps, validation loss %s, %.0f s, %d of %d parameters trained, %.1f MB%s",
+        handle.num_steps, _show_loss(handle), handle.metrics["seconds"],
         handle.num_trainable_parameters, handle.num_parameters, handle.num_bytes / 1e6,
         " (from the cache)" if handle.reused else "",
     )  # fmt: skip
-    samples = handle.folder / "samples.md"
-    if samples.is_file() and not handle.reused:
-        create_markdown_artifact(samples.read_text(encoding="utf-8"), key="sample-generations")
     return handle
+
+
+def _show_loss(handle: TrainedModel) -> str:
+    loss = handle.metrics.get("eval_loss")
+    return "not measured" if loss is None else f"{loss:.4f}"
 
 
 def is_trained(data: DataVersion, formatted: FormattedData, config: RunConfig) -> bool:
@@ -71,37 +97,75 @@ def describe_training(
     elsewhere = {"model_name_or_path", "model_revision", "chat_template"}  # in base and template
     libraries = ["torch", "transformers", "peft", "accelerate"]
     libraries += ["bitsandbytes"] if config.model.method == "qlora" else []
+    sources = ["tasks.training", "tasks.formatting.tokens.packing"]
+    if config.training.objective != "sft":
+        libraries.append("trl")
+        sources.append("tasks.formatting.rendering")  # of the rejected answers
+    teacher = find_teacher(config)
+    is_ours = config.training.engine == "native"
+    versions = find_versions(*libraries) | ({} if is_ours else find_engine_versions())
     return {
         "data": formatted.digest,
         "template": formatted.template_digest,
         "base": data.base.revision,
         "model": config.model.model_dump(mode="json", exclude=elsewhere),
-        "training": config.training.model_dump(mode="json"),
+        "training": config.training.describes_result,
         "dtype": resolve_dtype(config.model.dtype, device),
         "device": device.kind,
-        "code": digest_code("tasks.training", "tasks.formatting.tokens.packing"),
-        "versions": find_versions(*libraries),
+        "teacher": teacher.revision if teacher else None,
+        "code": digest_code(*sources),
+        "versions": versions,
     }
 
 
-def _build(
-    data: DataVersion, formatted: FormattedData, config: RunConfig, run: RunFolder, entry: Path
-) -> TrainedModel:
-    from tasks.training.train import train_model
+def find_teacher(config: RunConfig) -> PinnedModel | None:
+    """Return the model to distil, pinned to its weights; None where there is none.
 
-    announce_gate(config, formatted)
+    Raises:
+        RequestError: There is no such model.
+    """
+    name = config.training.teacher
+    if name is None:
+        return None
+    try:
+        return pin_base(name, config.training.teacher_revision)
+    except HoneError as err:
+        where = f"training.teacher={name}"
+        raise type(err)(err.message, where, err.allowed, err.hint, err.problems) from err
+
+
+def _build(
+    data: DataVersion,
+    formatted: FormattedData,
+    config: RunConfig,
+    run: RunFolder,
+    entry: Path,
+    should_stop: ShouldStop | None,
+) -> TrainedModel:
+    from tasks.training.launchers.launch import choose_launcher, launch_training
+    from tasks.training.launchers.request import TrainingRequest
+
+    is_ours = config.training.engine == "native" and choose_launcher(config.training) == "process"
+    is_counted = is_ours and detect_device().kind == "cuda"
+    teacher = find_teacher(config)
+    request = TrainingRequest(
+        formatted=formatted.folder,
+        base_location=locate_base(data.base),
+        base_revision=data.base.revision,
+        out=entry,
+        model=config.model,
+        training=config.training,
+        teacher_location=locate_base(teacher) if teacher else None,
+        teacher_revision=teacher.revision if teacher else None,
+    )
     started = time.monotonic()
-    with LiveMetrics(lambda: track(config, run, data), entry / UNSENT) as live:
-        result = train_model(
-            formatted=formatted.folder,
-            base_location=locate_base(data.base),
-            base_revision=data.base.revision,
-            out=entry,
-            model=config.model,
-            training=config.training,
-            observer=TaskObserver("train", [live]),
-        )
+    with (
+        track_live(config, run, data, entry) as live,
+        measure_peak_memory(is_counted=is_counted) as peak,
+    ):
+        result = launch_training(request, TaskObserver("train", live), should_stop)
     release_memory()
+    measured = {PEAK_MEMORY: float(peak.num_bytes)} if peak.num_bytes else {}
     return TrainedModel(
         path=entry.relative_to(find_home()).as_posix(),
         digest=digest_folder(entry / "model"),
@@ -114,5 +178,5 @@ def _build(
         num_bytes=result.num_bytes,
         num_steps=result.num_steps,
         best_step=result.best_step,
-        metrics=result.metrics | {"seconds": time.monotonic() - started},
+        metrics=result.metrics | measured | {"seconds": time.monotonic() - started},
     )

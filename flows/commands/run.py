@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from configs.load import load_config
 from configs.schema import EvaluationConfig
 from flows.in_process import run_in_process
+from flows.results import check_pilot
 from flows.terminal import print_json, print_table, print_text
 from tasks.records.home import resolve_in_project
 from tasks.records.runs import check_home
@@ -15,22 +16,30 @@ from tasks.versioning.sources import open_source
 
 if TYPE_CHECKING:
     from flows.results import RunResult, Stage
+    from tasks.records.handles import WholeRun
 
 
 def run_pipeline(
-    preset: str, overrides: Sequence[str], *, until: Stage | None, as_json: bool
+    preset: str,
+    overrides: Sequence[str],
+    *,
+    until: Stage | None,
+    pilot: bool = False,
+    as_json: bool,
 ) -> int:
     """Run the flow on a preset and print its outcome.
 
     Returns:
-        0: published, unchanged since it was, or stopped where asked; 2: the answer is no.
+        0: published, unchanged since it was, or stopped where asked; 2: the answer is no, or
+            there is none, as in a pilot.
     """
+    check_pilot(pilot=pilot, until=until)
     config = load_config(preset, overrides)
     check_home()
     open_source(config.data.source, resolve_in_project(config.data.source))  # before the server
-    result = run_in_process(config, until)
+    result = run_in_process(config, until, pilot=pilot)
     if as_json:
-        print_json(result.model_dump(mode="json"))
+        print_json(result.to_json())
     else:
         show_result(result)
     return 2 if is_declined(result, until) else 0
@@ -57,6 +66,8 @@ def show_result(result: RunResult) -> None:
     print_text(f"stages   {stages}")
     if result.run_dir:
         print_text(f"report   {result.run_dir}/report.md")
+    if result.pilot:
+        show_forecast(result.pilot)
     if result.verdict:
         print_text(f"verdict  {result.verdict}")
     if result.publication:
@@ -64,6 +75,16 @@ def show_result(result: RunResult) -> None:
         print_text(f"model    {published.path}  {published.uri}")
     elif result.verdict:
         print_text("model    nothing is published")
+
+
+def show_forecast(forecast: WholeRun) -> None:
+    """Print what the whole run will take."""
+    from tasks.evaluation.forecasts import describe_forecast
+
+    print_text(f"pilot    scored on {forecast.split}; nothing is decided or published")
+    print_text("the whole run will take:")
+    for label, text in describe_forecast(forecast).items():
+        print_text(f"  {label:<11}{text}")
 
 
 def rank_metric(name: str) -> int:

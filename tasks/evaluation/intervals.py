@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tasks.evaluation.metrics import METRICS, has_metric
+from tasks.evaluation.metrics import find_metric, has_metric
 from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.significance import Bounds, find_bounds, resample_sums, sum_groups
 
@@ -18,10 +18,19 @@ Intervals = Mapping[str, Mapping[str, Bounds]]
 
 
 def bound_rows(
-    rows: Sequence[Prediction], metrics: Iterable[str], *, num_resamples: int, seed: int
+    rows: Sequence[Prediction],
+    metrics: Iterable[str],
+    *,
+    num_resamples: int,
+    seed: int,
+    same_tokenizer: bool = True,
 ) -> dict[str, Bounds]:
     """Return the 95 % interval of each metric that the rows carry, groups resampled once."""
-    found = [METRICS[name] for name in metrics if rows and has_metric(rows, name)]
+    found = [
+        find_metric(name, same_tokenizer=same_tokenizer)
+        for name in metrics
+        if rows and has_metric(rows, name)
+    ]
     if not found:
         return {}
     columns = [metric.collect_sums(rows) for metric in found]

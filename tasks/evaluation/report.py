@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tasks.evaluation.changes import Change, Changes, sort_changes
+from tasks.evaluation.forecasts import describe_forecast
 from tasks.evaluation.intervals import Intervals
 from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.tables import ARM_TITLES, render_decision, render_metrics, render_table
@@ -17,6 +18,7 @@ from tasks.records.handles import (
     FormattedData,
     Publication,
     TrainedModel,
+    WholeRun,
 )
 
 EXAMPLES_SHOWN = 3
@@ -140,6 +142,16 @@ def render_publication(publication: Publication | None) -> str:
     return f"Published as {name}: `{publication.uri}`, in `{publication.path}`."
 
 
+def render_forecast(forecast: WholeRun) -> str:
+    """Return that this was a pilot, and what the whole run will take."""
+    return (
+        f"**This is a pilot**: {forecast.pilot_steps} steps on a sample of the training rows, "
+        f"scored on `{forecast.split}`. Nothing is decided or published, and no look at `test` is "
+        f"taken.\n\n## The whole run\n\n"
+        + render_table(["forecast", "value"], describe_forecast(forecast).items())
+    )
+
+
 def list_changes(
     predictions: Mapping[Arm, Mapping[str, Sequence[Prediction]]], split: str
 ) -> dict[Arm, Changes]:
@@ -169,6 +181,7 @@ def render_report(
     plots: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
     split: str = "test",
+    forecast: WholeRun | None = None,
 ) -> str:
     """Return the report of a run; what a run has not reached is left out of it.
 
@@ -185,8 +198,11 @@ def render_report(
         plots: Paths of plots, relative to the report, by caption.
         links: Addresses of other views of the run, by name.
         split: The split whose won and lost examples are shown.
+        forecast: What the whole run will take, where this is its pilot.
     """
-    parts = [f"# {title}"]
+    parts = [f"# Pilot of {title}" if forecast else f"# {title}"]
+    if forecast:
+        parts.append(render_forecast(forecast))
     if decision:
         parts += [render_decision(decision), render_publication(publication)]
     if intervals:

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +86,19 @@ def use_process(prepared: FreshProcess | None) -> Iterator[FreshProcess]:
         yield fresh
 
 
-def ask_process(fresh: FreshProcess, spec: AcceptanceSpec, folder: Path) -> AcceptanceReport:
+def ask_process(
+    fresh: FreshProcess,
+    spec: AcceptanceSpec,
+    folder: Path,
+    meanwhile: Callable[[], object] | None = None,
+) -> AcceptanceReport:
     """Have the process test an artefact.
 
     Args:
         fresh: From `start_process`.
         spec: What is tested.
         folder: Where the spec is written for the process to read.
+        meanwhile: Done here while the process is at it.
 
     Raises:
         ArtefactRefused: With the checks that failed.
@@ -100,7 +106,13 @@ def ask_process(fresh: FreshProcess, spec: AcceptanceSpec, folder: Path) -> Acce
     """
     file = folder / "spec.json"
     write_json(file, spec.model_dump(mode="json"))
-    fresh.process.communicate(f"{file}\n")
+    assert fresh.process.stdin, "it is started with a pipe"
+    with suppress(BrokenPipeError):  # it has ended; its code and its log say why
+        fresh.process.stdin.write(f"{file}\n")
+        fresh.process.stdin.close()
+    if meanwhile:
+        meanwhile()
+    fresh.process.wait()
     if fresh.process.returncode not in {0, REFUSED}:
         said = fresh.log.read_text(encoding="utf-8")
         raise RunError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ def publish_candidate(
     run: TrackedRun,
     settings: AcceptanceSettings,
     prepared: FreshProcess | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Publication:
     """Publish a candidate that is proven better, once.
 
@@ -54,6 +55,7 @@ def publish_candidate(
         run: The MLflow run that made it.
         settings: How the artefact is compared with the evaluated model.
         prepared: The fresh process of the acceptance test, where it was begun already.
+        meanwhile: Done here while that process tests the artefact, which takes a second or more.
 
     Raises:
         RequestError: The verdict is not `better`, or is about another name.
@@ -69,7 +71,7 @@ def publish_candidate(
         registry.check_champion(run.client, name, candidate.decision.champion_version)
         # An earlier attempt may have been accepted and registered, and then interrupted.
         version = model_versions.find_registered(run.client, candidate.decision)
-        version = version or _accept_and_register(candidate, run, settings, prepared)
+        version = version or _accept_and_register(candidate, run, settings, prepared, meanwhile)
         if problem := registry.restore_version(run.client, name, version, digest):
             raise RunError(where=f"models:/{name}/{version}", message=problem)
         registry.check_champion(run.client, name, candidate.decision.champion_version)
@@ -84,11 +86,14 @@ def _accept_and_register(
     run: TrackedRun,
     settings: AcceptanceSettings,
     prepared: FreshProcess | None,
+    meanwhile: Callable[[], object] | None,
 ) -> str:
     model_id = model_versions.create_logged_model(run, candidate.name)
     with _make_staging(candidate.name) as staging:
         try:
-            lineage, report = _prove(candidate, run, settings, prepared, staging, model_id)
+            lineage, report = _prove(
+                candidate, run, settings, prepared, meanwhile, staging, model_id
+            )
         except BaseException:
             model_versions.refuse_logged_model(run, model_id)
             raise
@@ -105,6 +110,7 @@ def _prove(
     run: TrackedRun,
     settings: AcceptanceSettings,
     prepared: FreshProcess | None,
+    meanwhile: Callable[[], object] | None,
     staging: Path,
     model_id: str,
 ) -> tuple[Lineage, AcceptanceReport]:
@@ -130,7 +136,7 @@ def _prove(
             model_id=model_id,
         )
         _record_logits(candidate, spec.probes, Path(spec.reference_logits))
-        return lineage, ask_process(fresh, spec, staging)
+        return lineage, ask_process(fresh, spec, staging, meanwhile)
 
 
 def _find_probes(candidate: Candidate, num_probes: int) -> list[Probe]:

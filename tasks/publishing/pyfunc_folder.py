@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,34 @@ def build_pyfunc(
     pyfunc = load_pyfunc()
     from mlflow.models import Model
 
-    pyfunc.save_model(
-        path=str(folder),
-        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        code_paths=sorted(str(path) for path in code.iterdir()),
-        artifacts={"model": str(artefact)},
-        model_config=settings.model_dump(mode="json"),
-        signature=_make_signature(settings),
-        input_example=[dict(example)],
-        pip_requirements=_list_requirements(settings),
-        mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
-    )
+    with _spare_module_map():
+        pyfunc.save_model(
+            path=str(folder),
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            code_paths=sorted(str(path) for path in code.iterdir()),
+            artifacts={"model": str(artefact)},
+            model_config=settings.model_dump(mode="json"),
+            signature=_make_signature(settings),
+            input_example=[dict(example)],
+            pip_requirements=_list_requirements(settings),
+            mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
+        )
+
+
+@contextmanager
+def _spare_module_map() -> Iterator[None]:
+    """Keep MLflow from looking at every file of every installed package, which takes half a second.
+
+    It does so to find the versions of requirements that have no metadata; here all have.
+    """
+    from mlflow.utils import requirements_utils as mapping
+
+    found = mapping._MODULES_TO_PACKAGES  # noqa: SLF001 - there is no setting for it
+    mapping._MODULES_TO_PACKAGES = found or {}  # noqa: SLF001
+    try:
+        yield
+    finally:
+        mapping._MODULES_TO_PACKAGES = found  # noqa: SLF001
 
 
 def collect_code(folder: Path) -> None:

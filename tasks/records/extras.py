@@ -7,7 +7,14 @@ from importlib.util import find_spec
 from configs.errors import RequestError
 from configs.schema import RunConfig
 
-EXTRAS = {"bitsandbytes": "qlora"}
+EXTRAS = {
+    "bitsandbytes": "qlora",
+    "liger_kernel": "liger",
+    "optuna": "sweep",
+    "ray": "ray",
+    "trl": "preference",
+    "wandb": "wandb",
+}
 """Importable package -> the extra of hone that brings it."""
 
 
@@ -38,3 +45,14 @@ def check_extras(config: RunConfig) -> None:
     """
     if config.model.method == "qlora":
         require_package("bitsandbytes", where="model.method", needed_for="qlora")
+    if config.training.use_liger_kernel:
+        require_package(
+            "liger_kernel", where="training.use_liger_kernel", needed_for="use_liger_kernel"
+        )
+    if config.training.launcher == "ray":
+        require_package("ray", where="training.launcher", needed_for="ray")
+    if config.training.objective != "sft":
+        objective = config.training.objective
+        require_package("trl", where="training.objective", needed_for=objective)
+    if "wandb" in config.tracking.report_to:
+        require_package("wandb", where="tracking.report_to", needed_for="wandb")

@@ -215,6 +215,40 @@ class Decision(Handle):
     smallest_detectable_gain: dict[str, float]
 
 
+class WholeRun(Record):
+    """What a whole run will take, from what its pilot measured."""
+
+    split: str
+    """The set that the pilot was scored on; never `test`."""
+    pilot_steps: int
+    steps: int
+    """Of the whole run; early stopping may end it sooner."""
+    tokens: int
+    """Of all its steps."""
+    tokens_per_second: float | None
+    """Measured in the pilot's training; None where its engine does not tell."""
+    training_seconds: float | None
+    """Loading and validations included."""
+    evaluation_seconds: float
+    """Of base model and candidate on all evaluation sets."""
+    hours: float | None
+    """Of training and evaluation."""
+    money: float | None
+    """At `tracking.device_hour_price`; None without it."""
+    memory_bytes: int | None
+    """Peak on the device; None where neither a GPU nor config.json tells."""
+    memory_source: Literal["measured", "predicted", "unknown"]
+    device_memory_bytes: int
+    model_bytes: int
+    """Size of the weights that are trained."""
+
+
+class Forecast(Handle):
+    """What the run of a pilot will take when it is run as a whole."""
+
+    whole: WholeRun
+
+
 class Publication(Handle):
     """A published version: a folder below `artifacts/models/` and a registry entry."""
 

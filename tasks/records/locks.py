@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +43,7 @@ def find_lost_lock() -> Path | None:
     """
     for path, inode in list(_HELD.items()):
         try:
-            is_there = os.stat(path).st_ino == inode
+            is_there = path.stat().st_ino == inode
         except FileNotFoundError:
             is_there = False
         except OSError:

@@ -10,6 +10,7 @@ from tasks.records.handles import (
     DataVersion,
     Decision,
     Evaluation,
+    Forecast,
     FormattedData,
     Handle,
     Publication,
@@ -65,6 +66,16 @@ class StageResults:
     def decision(self) -> Decision | None:
         """The verdict."""
         return self._find("decide", Decision)
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What the whole run will take; only a pilot has it."""
+        return self._find("forecast", Forecast)
+
+    @property
+    def shown_split(self) -> str:
+        """The evaluation set that plots and examples are of."""
+        return self.forecast.whole.split if self.forecast else "test"
 
     @property
     def publication(self) -> Publication | None:

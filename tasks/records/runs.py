@@ -23,6 +23,8 @@ class RunFolder(Record):
 
     path: str
     """Relative to HONE_HOME."""
+    family: str | None = None
+    """The comparison or sweep that it belongs to."""
 
     @property
     def folder(self) -> Path:
@@ -32,7 +34,8 @@ class RunFolder(Record):
     @property
     def name(self) -> str:
         """The run's name, unique and sorted by time."""
-        return self.folder.name
+        own = self.folder.name
+        return f"{self.family}/{own}" if self.family else own
 
 
 def check_home() -> None:
@@ -61,7 +64,7 @@ def check_home() -> None:
                 hint="set HONE_HOME to a folder of yours",
             ) from err
         except OSError as err:
-            raise _explain_disk(err) from err
+            raise explain_disk(err) from err
 
 
 def create_run_folder(config_yaml: str) -> RunFolder:
@@ -77,7 +80,7 @@ def create_run_folder(config_yaml: str) -> RunFolder:
         write_text(run.folder / "config.yaml", config_yaml)
         replace_link(run.folder.parent / "latest", run.folder)
     except OSError as err:
-        raise _explain_disk(err) from err
+        raise explain_disk(err) from err
     return run
 
 
@@ -103,7 +106,8 @@ def write_run_manifest(run: RunFolder, content: Mapping[str, Any]) -> None:
     write_json(run.folder / "manifest.json", {"schema_version": 1, **content})
 
 
-def _explain_disk(err: OSError) -> RunError:
+def explain_disk(err: OSError) -> RunError:
+    """Return the error of a run folder that could not be written."""
     return RunError(
         message=f"the run folder could not be written: {err.strerror}",
         where=str(find_home() / "outputs"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from configs.errors import RequestError
+from tasks.tracking.points import MetricPoint
 from tasks.tracking.store import (
     explain_failures,
     find_artifact_root,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("hone")
 RUN_FOLDER_TAG = "hone.run_folder"
+PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows runs below others
 MAX_PARAMS_PER_BATCH = 100  # limits of MLflow's log-batch endpoint
 MAX_METRICS_PER_BATCH = 1000
 MAX_PARAM_CHARACTERS = 6000
@@ -45,23 +47,16 @@ class TrackedRun:
     experiment_id: str
 
 
-@dataclass(frozen=True)
-class MetricPoint:
-    """A metric's value at an optimiser step."""
-
-    key: str
-    value: float
-    step: int
-    timestamp_ms: int
-
-
-def open_run(project: str, run_folder: str, run_name: str | None = None) -> TrackedRun:
+def open_run(
+    project: str, run_folder: str, run_name: str | None = None, *, parent: str | None = None
+) -> TrackedRun:
     """Open the MLflow run of a run folder: the one that exists already, or a new one.
 
     Args:
         project: The MLflow experiment.
         run_folder: The run folder's name, by which the run is found again on resume.
         run_name: The name to show; by default the run folder's.
+        parent: The name of the folder whose run this one is shown below, in the same experiment.
 
     Raises:
         RequestError: The experiment was deleted.
@@ -73,6 +68,8 @@ def open_run(project: str, run_folder: str, run_name: str | None = None) -> Trac
         run = _find_run(client, experiment_id, run_folder)
         if run is None:
             tags = {RUN_FOLDER_TAG: run_folder, "mlflow.source.name": "hone"}
+            above = _find_run(client, experiment_id, parent) if parent else None
+            tags |= {PARENT_TAG: above.info.run_id} if above else {}
             run = client.create_run(experiment_id, tags=tags, run_name=run_name or run_folder)
         else:
             client.update_run(run.info.run_id, status="RUNNING")

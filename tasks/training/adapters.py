@@ -17,10 +17,12 @@ from peft.utils import (
 )
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from configs.errors import RequestError
 from configs.schema import ModelConfig
 from tasks.records.writing import read_json, write_json
+from tasks.training.sharding import is_sharded
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -39,7 +41,7 @@ def attach_adapter(model: PreTrainedModel, config: ModelConfig) -> PeftModel:
     Raises:
         RequestError: A target is no module of the model, or cannot take an adapter.
     """
-    targets = config.lora_target_modules
+    targets = _choose_targets(model, config)
     saved = list(config.lora_modules_to_save)
     is_tied = bool(model.config.get_text_config().tie_word_embeddings)
     lora = LoraConfig(
@@ -52,6 +54,9 @@ def attach_adapter(model: PreTrainedModel, config: ModelConfig) -> PeftModel:
         ensure_weight_tying=is_tied and bool(EMBEDDING_NAMES & set(saved)),
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
+        bias=config.lora_bias,
+        layers_to_transform=_choose_layers(model, config),
+        layers_pattern=config.lora_layers_pattern,
         task_type="CAUSAL_LM",
     )
     _check_module_names(model, config)
@@ -140,7 +145,12 @@ def write_adapter(model: PeftModel, folder: Path, *, name: str, revision: str | 
         revision: The base model's pinned revision.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    # Of a base that is spread over devices, peft would ask every process for its part, and a state
+    # dict of one process alone would leave it out of step with the others.
+    own = None
+    if is_sharded(model):
+        own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    weights = get_peft_model_state_dict(model, own, save_embedding_layers=False)
     save_file(  # copies, because a tied embedding and head share their memory
         {key: weights[key].detach().cpu().clone().contiguous() for key in sorted(weights)},
         folder / ADAPTER_WEIGHTS,
@@ -186,6 +196,35 @@ def cast_inputs(model: Any, *, enabled: bool) -> Iterator[None]:
     finally:
         for layer, value in zip(layers, before, strict=True):
             layer.cast_input_dtype_enabled = value
+
+
+def _choose_targets(model: PreTrainedModel, config: ModelConfig) -> str | tuple[str, ...]:
+    """Return the targets as peft takes them: with some layers only, it wants names."""
+    if config.lora_target_modules != "all-linear" or config.lora_layers_to_transform is None:
+        return config.lora_target_modules
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+    }
+    return tuple(sorted(linear))
+
+
+def _choose_layers(model: PreTrainedModel, config: ModelConfig) -> list[int] | None:
+    """Return the decoder blocks that get an adapter; peft would pass over those that are none."""
+    layers = config.lora_layers_to_transform
+    if layers is None:
+        return None
+    count = model.config.get_text_config().num_hidden_layers
+    wrong = sorted({layer for layer in layers if not 0 <= layer < count})
+    if wrong or not layers:
+        raise RequestError(
+            where="model.lora_layers_to_transform",
+            message=f"{type(model).__name__} has no block {wrong[0]}" if wrong else "is empty",
+            allowed=f"numbers from 0 to {count - 1}, at least one",
+        )
+    return sorted(set(layers))
 
 
 def _check_module_names(model: PreTrainedModel, config: ModelConfig) -> None:

@@ -4,10 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import TrainingArguments
+import torch
+from transformers import TrainingArguments, get_scheduler
+from transformers.training_args import OptimizerNames
 
+from configs.errors import RequestError
 from configs.schema import TrainingConfig
+from tasks.training.levers import LIGER_KERNELS
 from tasks.training.plan import TrainingPlan
+
+
+def check_optimization(training: TrainingConfig) -> None:
+    """Refuse names and arguments that transformers does not know.
+
+    Raises:
+        RequestError: Naming the key, and what transformers takes.
+    """
+    names = sorted(name.value for name in OptimizerNames)
+    if training.optim not in names:
+        raise RequestError(
+            where="training.optim",
+            message=f"found {training.optim}, which is no optimiser of transformers",
+            allowed=", ".join(names),
+        )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    kwargs = training.lr_scheduler_kwargs or None
+    try:
+        get_scheduler(
+            training.lr_scheduler_type, optimizer, 1, 10, scheduler_specific_kwargs=kwargs
+        )
+    except (TypeError, ValueError) as err:
+        raise RequestError(
+            where="training.lr_scheduler_kwargs",
+            message=f"found {training.lr_scheduler_kwargs}: {err}",
+            allowed=f"what transformers' schedule {training.lr_scheduler_type} takes",
+        ) from err
 
 
 def build_arguments(
@@ -38,9 +69,10 @@ def build_arguments(
         output_dir=str(checkpoints),
         max_steps=plan.num_steps,
         per_device_train_batch_size=1,  # one packed row
-        gradient_accumulation_steps=plan.rows_per_step,
+        gradient_accumulation_steps=plan.rows_per_step // training.num_gpus,
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.lr_scheduler_type,
+        lr_scheduler_kwargs=training.lr_scheduler_kwargs or None,
         warmup_steps=plan.warmup_steps,
         optim=training.optim,
         weight_decay=training.weight_decay,
@@ -55,16 +87,20 @@ def build_arguments(
         eval_strategy="steps" if has_validation else "no",
         eval_steps=plan.eval_steps,
         save_strategy="steps",
-        save_steps=plan.eval_steps,
+        save_steps=plan.save_steps,
         save_total_limit=None,  # older checkpoints go when the new one has its digests
-        metric_for_best_model="eval_loss" if has_validation else None,
-        greater_is_better=False,
+        metric_for_best_model=training.metric_for_best_model if has_validation else None,
+        greater_is_better=training.metric_for_best_model == "eval_accuracy",
         restore_callback_states_from_checkpoint=True,
         use_cpu=device == "cpu",
         fp16=device == "cuda" and dtype == "float16",  # for its loss scaling
         activation_checkpointing=activation_checkpointing,
         use_cache=use_cache,
-        dataloader_num_workers=0,
+        use_liger_kernel=training.use_liger_kernel,
+        liger_kernel_config=LIGER_KERNELS if training.use_liger_kernel else None,
+        tf32=training.tf32 if device == "cuda" else None,
+        dataloader_num_workers=training.dataloader_num_workers,
+        dataloader_pin_memory=training.dataloader_pin_memory and device == "cuda",
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from configs.errors import RequestError
+from configs.schema import TrainingConfig
 from tasks.training.arguments import build_arguments
-from tasks.training.callbacks import LogAtCheckpoints, Reporter, StopEarly
-from tasks.training.engine import PackedTrainer, TrainingSet, Weights
+from tasks.training.callbacks import LogAtCheckpoints, Reporter, StopEarly, StopWhenAsked
+from tasks.training.cancellation import Cancellation
+from tasks.training.checkpointing import CheckpointFirst
+from tasks.training.distillation import compute_distilled_losses
+from tasks.training.engine import PackedTrainer, Weights
+from tasks.training.fitting import MemorySetting
 from tasks.training.job import TrainingJob
+from tasks.training.loss import compute_token_losses
 from tasks.training.memory import estimate_memory
+from tasks.training.metering import build_meter
 from tasks.training.models import DTYPES
 from tasks.training.plan import plan_validation
+from tasks.training.ranks import is_first
 from tasks.training.samples import SampleWriter, read_sample_prompts
+from tasks.training.tokens import TrainingSet
+from tasks.training.watchdog import Watchdog
 
 LOG = logging.getLogger("hone")
 
 
-def build_trainer(job: TrainingJob, net: Any, weights: Weights) -> PackedTrainer:
+def build_trainer(
+    job: TrainingJob,
+    net: Any,
+    weights: Weights,
+    cancellation: Cancellation,
+    watchdog: Watchdog,
+    teacher: Any | None = None,
+    *,
+    setting: MemorySetting,
+) -> PackedTrainer:
     """Return the loop that trains a model.
 
     Args:
         job: What to train on, and how.
         net: The model, with the attention that it generates with.
         weights: How checkpoints keep its trained weights.
+        cancellation: Answers a signal to end.
+        watchdog: Ends the process when a step hangs.
+        teacher: The frozen model to distil, or None.
+        setting: Length of the rows, which the job's plan has, and blocks that are computed again.
     """
     args = build_arguments(
         job.checkpoints,
@@ -34,13 +59,13 @@ def build_trainer(job: TrainingJob, net: Any, weights: Weights) -> PackedTrainer
         dtype=job.dtype,
         has_validation=job.validation is not None,
         use_cache=bool(getattr(net.config, "use_cache", False)),
-        activation_checkpointing=choose_checkpointing(job, net.config.to_dict()),
+        activation_checkpointing=setting.num_checkpointed > 0,
     )
     validation = None
     if job.validation:
         rows = plan_validation(job.validation.lengths, job.training)
         validation = TrainingSet(job.validation, rows)
-    return PackedTrainer(
+    trainer = PackedTrainer(
         net,
         args,
         plan=job.plan,
@@ -50,8 +75,45 @@ def build_trainer(job: TrainingJob, net: Any, weights: Weights) -> PackedTrainer
         tokenizer=job.formatted / "tokenizer",
         training_digest=job.digest,
         autocast_dtype=DTYPES[job.dtype] if job.computes_in_16_bits else None,
+        loss=choose_loss(job.training, teacher),
+        pad_to=setting.row_tokens if job.training.torch_compile else 0,
+        cancellation=cancellation,
+        eval_accumulation_steps=job.training.eval_accumulation_steps,
         save_total_limit=job.training.save_total_limit,
-        callbacks=_build_callbacks(job, net),
+        # Asked after those that log: a checkpoint out of turn must leave no trace in the history.
+        callbacks=[
+            *build_callbacks(job, net),
+            CheckpointFirst(setting.num_checkpointed),
+            watchdog,
+            cancellation,
+        ],
+    )
+    trainer.meter = build_meter(
+        net.config.to_dict(),
+        job.config,
+        job.training,
+        job.device,
+        job.dtype,
+        num_checkpointed=setting.num_checkpointed,
+    )
+    return trainer
+
+
+def choose_loss(training: TrainingConfig, teacher: Any | None) -> Callable[..., Any]:
+    """Return what gives the losses of a row's trained tokens."""
+    losses = functools.partial(
+        compute_token_losses,
+        trained_only=training.trained_logits_only,
+        chunked=training.chunked_loss,
+    )
+    if teacher is None:
+        return losses
+    return functools.partial(
+        compute_distilled_losses,
+        **losses.keywords,
+        teacher=teacher,
+        weight=training.distillation_weight,
+        temperature=training.distillation_temperature,
     )
 
 
@@ -75,14 +137,20 @@ def choose_checkpointing(job: TrainingJob, model_config: dict[str, Any]) -> bool
     return not fits
 
 
-def _build_callbacks(job: TrainingJob, net: Any) -> list[Any]:
+def build_callbacks(job: TrainingJob, net: Any) -> list[Any]:
+    """Return what happens beside the loop of any objective."""
     training = job.training
-    callbacks: list[Any] = [LogAtCheckpoints(), Reporter(job.observer, job.out / "logs")]
+    callbacks: list[Any] = [LogAtCheckpoints()]
+    if is_first():
+        callbacks.append(Reporter(job.observer))
     if job.validation and training.early_stopping_patience:
         threshold = training.early_stopping_threshold
         callbacks.append(StopEarly(training.early_stopping_patience, threshold))
+    if job.should_stop:
+        callbacks.append(StopWhenAsked(job.should_stop))
     prompts = read_sample_prompts(job.formatted, training.num_sample_generations)
-    if job.validation and prompts:
+    # All processes take part in an answer of a model whose layers they share.
+    if job.validation and prompts and (is_first() or training.fsdp):
         attention = net.config._attn_implementation  # noqa: SLF001 - transformers has no getter
         callbacks.append(SampleWriter(prompts, job.observer, job.out, attention))
     return callbacks

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from tasks.records.observer import Observer
+from tasks.training.stopping import ShouldStop, TrainingStopped
 
 LOG = logging.getLogger("hone")
 
@@ -29,24 +29,55 @@ class StopEarly(EarlyStoppingCallback):  # type: ignore[misc]
         """Say nothing: the best model is loaded by train_model, after checking its digests."""
 
 
+class StopWhenAsked(TrainerCallback):  # type: ignore[misc]
+    """Ends the training when somebody outside wants no more of it, as a pruned trial's sweep does.
+
+    The loop ends as it always does, so that files are closed; then TrainingStopped keeps what was
+    trained from being taken for a whole training.
+
+    Args:
+        should_stop: Asked after each validation but the last.
+    """
+
+    def __init__(self, should_stop: ShouldStop) -> None:
+        self.should_stop = should_stop
+        self.is_stopped = False
+
+    def on_evaluate(
+        self,
+        args: Any,  # noqa: ARG002 - transformers' signature
+        state: Any,
+        control: Any,
+        metrics: Any = None,
+        **_: Any,
+    ) -> None:
+        """Ask, unless the training is over anyway."""
+        if control.should_training_stop or state.global_step >= state.max_steps:
+            return
+        if self.should_stop(state.global_step, dict(metrics)):
+            self.is_stopped = control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Say that this was not the whole training.
+
+        Raises:
+            TrainingStopped: It was stopped.
+        """
+        if self.is_stopped:
+            raise TrainingStopped(
+                where=f"step {state.global_step}", message="the training was stopped from outside"
+            )
+
+
 class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Hands progress and metrics to the observer, TensorBoard and the log.
+    """Hands progress and metrics to the observer and the log.
 
     Args:
         observer: What the task plugged in.
-        logs: Folder of TensorBoard's files.
     """
 
-    def __init__(self, observer: Observer, logs: Path) -> None:
+    def __init__(self, observer: Observer) -> None:
         self.observer = observer
-        self.logs = logs
-        self.writer: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Open TensorBoard's file; what an interrupted attempt logged after its checkpoint goes."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(self.logs), purge_step=state.global_step + 1, flush_secs=10)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Report progress."""
@@ -55,21 +86,6 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
         """Report metrics."""
         step = state.global_step
-        for name, value in logs.items():
-            self.writer.add_scalar(_name_scalar(name), value, step)
         self.observer.report_metrics(dict(logs), step)
         figures = " ".join(f"{name} {value:.4g}" for name, value in logs.items())
         LOG.info("step %d of %d: %s", step, state.max_steps, figures)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Close TensorBoard's file."""
-        self.writer.close()
-
-
-def _name_scalar(name: str) -> str:
-    """Return TensorBoard's tag, in one group for training and one for validation.
-
-    >>> _name_scalar("eval_loss"), _name_scalar("loss")
-    ('eval/loss', 'train/loss')
-    """
-    return f"eval/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}"

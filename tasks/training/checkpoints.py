@@ -8,12 +8,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from configs.errors import RunError
 from tasks.records.digests import digest_files, list_files
 from tasks.records.writing import read_json, replace_link, write_json
 
 LOG = logging.getLogger("hone")
 DIGEST_FILE = "checkpoint_digest.json"
 STATE_FILE = "trainer_state.json"
+# What the writers of weights, optimiser and records raise where a disk is full.
+WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
 NAME = re.compile(r"^checkpoint-(\d+)$")
 
 
@@ -24,7 +29,7 @@ class Checkpoint:
     Attributes:
         folder: Where its files lie.
         step: The optimiser step after which it was written.
-        best_step: The step with the lowest validation loss so far; `step` without validation.
+        best_step: The step with the best validation so far; `step` without validation.
         num_bad_validations: Validations since then without improvement.
     """
 
@@ -48,6 +53,17 @@ def seal_checkpoint(checkpoint: Path, training_digest: str) -> None:
     """
     digests = digest_files(checkpoint, list_files(checkpoint))
     write_json(checkpoint / DIGEST_FILE, {"training": training_digest, "files": digests})
+
+
+def explain_write_error(checkpoint: Path, err: Exception) -> RunError:
+    """Remove what was written of a checkpoint; return what a user can do about it."""
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    free = shutil.disk_usage(checkpoint.parent).free
+    return RunError(
+        where=str(checkpoint),
+        message=f"the checkpoint cannot be written ({err}); {free / 1e9:.2f} GB are free there",
+        hint="free some space and run again: training goes on from the checkpoint before",
+    )
 
 
 def explain_damage(checkpoint: Path, training_digest: str) -> str:

@@ -27,6 +27,7 @@ class PackedRow:
         logits_to_keep: (K,), the positions whose next token is trained on.
         targets: (K,), those next tokens.
         num_trained: (N,) plain numbers, trained tokens of each example; K is their sum.
+        num_padding: Tokens at the end that only fill the row.
     """
 
     input_ids: torch.Tensor
@@ -36,6 +37,7 @@ class PackedRow:
     logits_to_keep: torch.Tensor
     targets: torch.Tensor
     num_trained: tuple[int, ...]
+    num_padding: int = 0
 
     def move_to(self, device: torch.device | str) -> PackedRow:
         """Return the row with its tensors on another device."""
@@ -44,18 +46,24 @@ class PackedRow:
         return PackedRow(**(vars(self) | moved))
 
 
-def pack_row(examples: Iterable[tuple[Sequence[int], Sequence[int]]]) -> PackedRow:
+def pack_row(
+    examples: Iterable[tuple[Sequence[int], Sequence[int]]], *, pad_to: int = 0
+) -> PackedRow:
     """Put examples into one row whose attention and loss keep them apart.
 
     Args:
         examples: (input_ids, labels) of each; labels have -100 where nothing is trained on. No
             example gives a row of one token and no target, which keeps the ranks of a step equal.
+        pad_to: Fill the row up to this many tokens with an example of its own that nothing is
+            trained on, so that all rows have one shape.
 
     >>> row = pack_row([([5, 6, 7], [-100, 6, 7]), ([8, 9], [-100, 9])])
     >>> row.position_ids.tolist(), row.cu_seq_lens.tolist(), row.targets.tolist()
     ([[0, 1, 2, 0, 1]], [0, 3, 5], [6, 7, 9])
     """
     examples = list(examples) or [([0], [IGNORE_INDEX])]
+    missing = max(0, pad_to - sum(len(input_ids) for input_ids, _ in examples))
+    examples += [([0] * missing, [IGNORE_INDEX] * missing)] if missing else []
     lengths = [len(input_ids) for input_ids, _ in examples]
     assert all(labels[0] == IGNORE_INDEX for _, labels in examples), "no token predicts the first"
     input_ids = torch.tensor([token for ids, _ in examples for token in ids])
@@ -69,6 +77,7 @@ def pack_row(examples: Iterable[tuple[Sequence[int], Sequence[int]]]) -> PackedR
         logits_to_keep=trained - 1,  # the token before predicts it
         targets=labels[trained],
         num_trained=tuple(len(ls) - list(ls).count(IGNORE_INDEX) for _, ls in examples),
+        num_padding=missing,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from uuid import UUID
 
 from configs.errors import RequestError
 
@@ -17,6 +18,18 @@ from configs.errors import RequestError
 COMPUTE_CAPABILITY_MAJOR = 75
 FIRST_MAJOR_WITH_BFLOAT16 = 8  # Ampere
 NAME_BYTES = 256
+UUID_BYTES = 16
+CGROUP = Path("/sys/fs/cgroup")
+
+
+class _MonitoredMemory(ctypes.Structure):
+    """nvmlMemory_t."""
+
+    _fields_ = (
+        ("total", ctypes.c_ulonglong),
+        ("free", ctypes.c_ulonglong),
+        ("used", ctypes.c_ulonglong),
+    )
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,21 @@ def detect_device() -> Device:
     return Device("cpu", platform.processor() or machine, memory_bytes, has_bfloat16=False)
 
 
+def find_free_memory(device: Device) -> int:
+    """Return the memory of a device that nothing uses now, in bytes.
+
+    The driver's monitor is asked, because a context of our own would take some of it; where it
+    does not answer, all of the device's memory is taken for free.
+    """
+    if device.kind == "cuda":
+        free = _ask_cuda_monitor()
+        return device.memory_bytes if free is None else min(free, device.memory_bytes)
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    return min(free, _find_container_memory() or free)
+
+
 def resolve_dtype(dtype: str, device: Device) -> str:
     """Return the precision of the base weights on a device.
 
@@ -85,6 +113,16 @@ def resolve_dtype(dtype: str, device: Device) -> str:
     return dtype
 
 
+def _find_container_memory() -> int | None:
+    """Return what a container's limit leaves, or None without one."""
+    try:
+        limit = (CGROUP / "memory.max").read_text().strip()
+        used = int((CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+    return max(0, int(limit) - used) if limit.isdigit() else None
+
+
 def _is_torch_built_with_cuda() -> bool:
     """Tell whether the installed torch has CUDA, by its files: the driver alone is no use."""
     spec = importlib.util.find_spec("torch")
@@ -93,17 +131,25 @@ def _is_torch_built_with_cuda() -> bool:
     return (Path(spec.origin).parent / "lib" / "libtorch_cuda.so").exists()
 
 
-def _ask_cuda_driver() -> Device | None:
-    """Return the first device that the CUDA driver shows, or None when there is no driver."""
+def count_gpus() -> int:
+    """Return how many devices the CUDA driver shows."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
+        return 0
+    count = ctypes.c_int()
+    is_away = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if is_away else count.value
+
+
+def _ask_cuda_driver() -> Device | None:
+    """Return the first device that the CUDA driver shows, or None when there is no driver."""
+    if count_gpus() == 0:
         return None
-    count, device, major = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    driver = ctypes.CDLL("libcuda.so.1")
+    device, major = ctypes.c_int(), ctypes.c_int()
     memory = ctypes.c_size_t()
     name = ctypes.create_string_buffer(NAME_BYTES)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or count.value == 0:
-        return None
     failures = (
         driver.cuDeviceGet(ctypes.byref(device), 0)
         or driver.cuDeviceGetName(name, NAME_BYTES, device)
@@ -114,3 +160,26 @@ def _ask_cuda_driver() -> Device | None:
         return None
     has_bfloat16 = major.value >= FIRST_MAJOR_WITH_BFLOAT16
     return Device("cuda", name.value.decode(), memory.value, has_bfloat16)
+
+
+def _ask_cuda_monitor() -> int | None:
+    """Return the free memory of the first device that the driver shows, or None."""
+    try:
+        driver, monitor = ctypes.CDLL("libcuda.so.1"), ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    device, uuid = ctypes.c_int(), (ctypes.c_ubyte * UUID_BYTES)()
+    handle, memory = ctypes.c_void_p(), _MonitoredMemory()
+    if (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetUuid(uuid, device)
+        or monitor.nvmlInit_v2()
+    ):
+        return None
+    name = f"GPU-{UUID(bytes=bytes(uuid))}".encode()
+    failures = monitor.nvmlDeviceGetHandleByUUID(
+        name, ctypes.byref(handle)
+    ) or monitor.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
+    monitor.nvmlShutdown()
+    return None if failures else int(memory.free)

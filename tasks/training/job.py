@@ -18,9 +18,10 @@ from tasks.records.handles import Kind
 from tasks.records.observer import Observer
 from tasks.training.adapters import attach_adapter, detach_adapter
 from tasks.training.devices import Device
-from tasks.training.models import count_parameters
+from tasks.training.models import count_parameters, load_base
 from tasks.training.plan import TrainingPlan, plan_training
 from tasks.training.shared_base import borrow_base
+from tasks.training.stopping import ShouldStop
 from tasks.training.tokens import TokenSplit, check_split, open_split
 
 LOG = logging.getLogger("hone")
@@ -43,6 +44,9 @@ class TrainingJob:
         validation: The validation examples, or None.
         plan: Every micro-batch and step.
         observer: Gets progress, metrics and sample generations.
+        teacher_location: The folder of the model to distil, or its hub id; None for none.
+        teacher_revision: Its pinned revision.
+        should_stop: Asked after each validation whether to train on; None: to the end.
     """
 
     formatted: Path
@@ -57,6 +61,9 @@ class TrainingJob:
     validation: TokenSplit | None
     plan: TrainingPlan
     observer: Observer
+    teacher_location: Path | str | None = None
+    teacher_revision: str | None = None
+    should_stop: ShouldStop | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -78,9 +85,10 @@ class TrainingJob:
                 "base": self.base_revision or str(self.base_location),
                 "device": self.device.kind,
                 "dtype": self.dtype,
+                "teacher": self.teacher_revision or str(self.teacher_location),
                 "model": self.config.model_dump(mode="json", exclude=places),
                 "train": self.train.digest,
-                "training": self.training.model_dump(mode="json"),
+                "training": self.training.describes_result,
                 "validation": self.validation.digest if self.validation else None,
             }
         )
@@ -94,7 +102,8 @@ def open_splits(
     Raises:
         RequestError: There is nothing to train on, or an example cannot be trained on.
     """
-    train, validation = open_split(formatted, "train"), open_split(formatted, "validation")
+    train = open_split(formatted, "train")
+    validation = None if training.eval_strategy == "no" else open_split(formatted, "validation")
     if train is None:
         raise RequestError(where=str(formatted), message="there are no training examples")
     for split in filter(None, (train, validation)):
@@ -114,6 +123,17 @@ def load_formatted_renderer(formatted: Path) -> Renderer:
 def open_model(job: TrainingJob) -> Iterator[Any]:
     """Give the base model with a new adapter on it, or with all of its weights to be trained."""
     method = job.config.method
+    if job.training.fsdp:
+        is_local = isinstance(job.base_location, Path)
+        base = load_base(
+            job.base_location,
+            dtype=job.dtype,
+            device=job.device.kind,
+            revision=None if is_local else job.base_revision,
+            num_shards=job.training.num_gpus,
+        )
+        yield attach_adapter(base, job.config)
+        return
     with borrow_base(
         job.base_location,
         # Updates of less than 1/256 of a weight vanish in bfloat16: what is trained is float32.

@@ -34,7 +34,10 @@ KNOWN_BASES: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-2-13b-hf": _describe_llama(5120, 13824, 40, 40, 40, 32000),
     "meta-llama/Llama-2-70b-hf": _describe_llama(8192, 28672, 80, 64, 8, 32000),
     "mistralai/Mistral-7B-Instruct-v0.3": _describe_llama(4096, 14336, 32, 32, 8, 32768),
-    "Qwen/Qwen2.5-0.5B-Instruct": _describe_llama(896, 4864, 24, 14, 2, 151936, is_tied=True),
+    "Qwen/Qwen2.5-0.5B-Instruct": {
+        **_describe_llama(896, 4864, 24, 14, 2, 151936, is_tied=True),
+        "model_type": "qwen2",
+    },
     "openai-community/gpt2": {
         "n_embd": 768,
         "n_head": 12,

@@ -18,35 +18,59 @@ from tasks.training.collator import PackedRow, build_inputs
 CHUNK_BYTES = 1 << 28  # float32 logits of one piece: 256 MiB
 
 
-def compute_token_losses(model: Any, row: PackedRow) -> torch.Tensor:
+def compute_token_losses(
+    model: Any, row: PackedRow, *, trained_only: bool = True, chunked: bool = True
+) -> torch.Tensor:
     """Return the negative log-likelihood of each trained token of a packed row, in nats.
-
-    The head runs for the positions before trained tokens only: prompt tokens cost no logits.
 
     Args:
         model: A causal language model, with or without an adapter, on the row's device.
         row: The packed row, with at least one trained token.
+        trained_only: As in `compute_logits`.
+        chunked: As in `compute_cross_entropy`.
 
     Returns:
         (K,), float32, in the order of the row's tokens.
     """
+    logits_KV = compute_logits(model, row, trained_only=trained_only)
+    return compute_cross_entropy(logits_KV, row.targets, chunked=chunked)
+
+
+def compute_logits(model: Any, row: PackedRow, *, trained_only: bool = True) -> torch.Tensor:
+    """Return the logits (K, V) that predict each trained token of a packed row.
+
+    Args:
+        model: A causal language model, with or without an adapter, on the row's device.
+        row: The packed row, with at least one trained token.
+        trained_only: Run the head for the positions before trained tokens only: prompt tokens
+            cost no logits. False: for all positions, most of them for nothing.
+    """
     inputs = build_inputs(row, is_varlen=is_varlen(model))
-    if "logits_to_keep" in inspect.signature(_unwrap(model).forward).parameters:
-        logits_KV = model(**inputs, logits_to_keep=row.logits_to_keep).logits[0]
+    logits: torch.Tensor
+    if trained_only and takes_logits_to_keep(model):
+        logits = model(**inputs, logits_to_keep=row.logits_to_keep).logits[0]
     else:
-        logits_KV = model(**inputs).logits[0, row.logits_to_keep]
-    return compute_cross_entropy(logits_KV, row.targets)
+        logits = model(**inputs).logits[0, row.logits_to_keep]
+    return logits
 
 
-def compute_cross_entropy(logits_KV: torch.Tensor, targets_K: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy of each token in float32, never all logits in float32 at once.
+def takes_logits_to_keep(model: Any) -> bool:
+    """Tell whether a model can run its head for some positions only."""
+    return "logits_to_keep" in inspect.signature(_unwrap(model).forward).parameters
+
+
+def compute_cross_entropy(
+    logits_KV: torch.Tensor, targets_K: torch.Tensor, *, chunked: bool = True
+) -> torch.Tensor:
+    """Return the cross-entropy of each token in float32.
 
     Args:
         logits_KV: Logits in the model's precision.
         targets_K: Token ids.
+        chunked: In pieces, so that the logits never exist in float32 all at once.
     """
     tokens_per_chunk = max(1, CHUNK_BYTES // (4 * logits_KV.size(1)))
-    if len(targets_K) <= tokens_per_chunk:
+    if not chunked or len(targets_K) <= tokens_per_chunk:
         return _compute_chunk(logits_KV, targets_K)
     chunks = zip(logits_KV.split(tokens_per_chunk), targets_K.split(tokens_per_chunk), strict=True)
     return torch.cat([checkpoint(_compute_chunk, *c, use_reentrant=False) for c in chunks])

@@ -14,6 +14,7 @@ from configs.errors import RequestError, RunError
 from configs.schema import ModelConfig
 from tasks.records.extras import require_package
 from tasks.training.adapters import ADAPTER_CONFIG, load_adapter
+from tasks.training.sharding import check_shards, describe_shards, explain_shards
 
 LOG = logging.getLogger("hone")
 WHERE = "model.model_name_or_path"
@@ -33,6 +34,7 @@ def load_base(
     model: ModelConfig | None = None,
     device: str = "cpu",
     revision: str | None = None,
+    num_shards: int = 1,
 ) -> PreTrainedModel:
     """Load a base model in eval mode; every weight comes from its files.
 
@@ -43,6 +45,7 @@ def load_base(
         model: How to quantise; only read with `qlora`.
         device: Where the weights go: `cuda`, `mps` or `cpu`.
         revision: The commit of a hub model.
+        num_shards: Processes of this training that the layers are spread over.
 
     Raises:
         RequestError: No such model, no weights, weights missing from them, no access, or layers
@@ -62,15 +65,26 @@ def load_base(
         assert model is not None, "qlora needs to know how to quantise"
         options["quantization_config"] = _build_quantization(model, dtype)
     if method == "qlora" or device == "cuda":
-        options["device_map"] = {"": "cuda:0" if device == "cuda" else device}
+        # Each process of a launched training has a current device of its own.
+        current = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
+        options["device_map"] = {"": current}
+    if num_shards > 1:  # each process reads its part, onto its device
+        options.pop("device_map", None)
+        options["distributed_config"] = describe_shards(num_shards)
     try:
-        if method == "qlora":
-            _check_quantizable(location, revision)
-        base, report = AutoModelForCausalLM.from_pretrained(str(location), **options)
+        if method == "qlora" and (kept := _find_kept(location, revision)):
+            options["quantization_config"].llm_int8_skip_modules = kept
+        with explain_shards():
+            base, report = AutoModelForCausalLM.from_pretrained(str(location), **options)
     except OSError as err:
         raise _explain_load_error(location, err) from err
     _check_complete(location, report)
-    _protect_quantized_layers(base)
+    protect_quantized_layers(base)
+    if num_shards > 1:
+        check_shards(base)
+        # transformers' Trainer would refuse to save a state that it takes for a sharded one.
+        base._is_distributed_loading_by_transformers = False  # noqa: SLF001 - there is no setter
+        return base.eval()
     return base.to(device).eval() if "device_map" not in options else base.eval()
 
 
@@ -191,6 +205,8 @@ def _build_quantization(model: ModelConfig, dtype: str) -> Any:
     from transformers import BitsAndBytesConfig
 
     require_package("bitsandbytes", where="model.method", needed_for="qlora")
+    if model.load_in_8bit:
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=model.bnb_4bit_quant_type,
@@ -199,24 +215,57 @@ def _build_quantization(model: ModelConfig, dtype: str) -> Any:
     )
 
 
-def _check_quantizable(location: Path | str, revision: str | None) -> None:
-    """Refuse a model whose linear layers have a width that 4-bit kernels get wrong."""
+def _find_kept(location: Path | str, revision: str | None) -> list[str]:
+    """Return the layers that stay as they are, the head among them, where widths ask for it.
+
+    Raises:
+        RequestError: No layer would be quantised.
+    """
+    layers, head = _list_linear_layers(location, revision)
+    odd = [name for name, width in layers.items() if width % QUANTIZED_BLOCK]
+    if len(odd) == len(layers):
+        check_quantizable(location, revision)
+    if not odd:
+        return []  # transformers itself knows the head
+    LOG.info(
+        "%d of %d layers are not quantised: their width is no multiple of %d, such as %s",
+        len(odd), len(layers), QUANTIZED_BLOCK, odd[0],
+    )  # fmt: skip
+    return [head, *odd]
+
+
+def _list_linear_layers(location: Path | str, revision: str | None) -> tuple[dict[str, int], str]:
+    """Return the width of each linear layer but the head, by name, and the head's name."""
     config = AutoConfig.from_pretrained(str(location), revision=revision or "main")
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(config)
     head = skeleton.get_output_embeddings()
-    for name, module in skeleton.named_modules():
-        is_quantized = isinstance(module, torch.nn.Linear) and module is not head
-        if is_quantized and module.in_features % QUANTIZED_BLOCK:
+    linear = {n: m for n, m in skeleton.named_modules() if isinstance(m, torch.nn.Linear)}
+    layers = {name: module.in_features for name, module in linear.items() if module is not head}
+    return layers, next(name for name, module in skeleton.named_modules() if module is head)
+
+
+def check_quantizable(location: Path | str, revision: str | None) -> None:
+    """Refuse a model whose linear layers have a width that 4-bit kernels get wrong.
+
+    Args:
+        location: A folder, or a hub id.
+        revision: The commit of a hub model.
+
+    Raises:
+        RequestError: With the first such layer.
+    """
+    for name, width in _list_linear_layers(location, revision)[0].items():
+        if width % QUANTIZED_BLOCK:
             raise RequestError(
                 where="model.method",
                 message=f"qlora needs layers whose width is a multiple of {QUANTIZED_BLOCK}; "
-                f"{name} of {location} has {module.in_features} inputs",
+                f"{name} of {location} has {width} inputs",
                 allowed="lora, full",
             )
 
 
-def _protect_quantized_layers(model: PreTrainedModel) -> None:
+def protect_quantized_layers(model: PreTrainedModel) -> None:
     """Keep bitsandbytes from repacking weights in eval mode on processors with AVX512-BF16.
 
     The repacked weights give wrong gradients later, without an error.

@@ -25,7 +25,8 @@ class TrainingPlan:
         examples_per_step: The effective batch; the last step of an epoch may take fewer.
         steps_per_epoch: Optimiser steps of a pass over the examples.
         warmup_steps: Steps in which the learning rate rises.
-        eval_steps: Steps between validations and checkpoints.
+        eval_steps: Steps between validations.
+        save_steps: Steps between checkpoints; the best and the last step have one besides.
         logging_steps: Steps between logged metrics.
     """
 
@@ -37,12 +38,27 @@ class TrainingPlan:
     steps_per_epoch: int
     warmup_steps: int
     eval_steps: int
+    save_steps: int
     logging_steps: int
 
     def find_examples(self, step: int) -> tuple[int, ...]:
         """Return the indices of the examples that an optimiser step trains on, from step 1."""
         rows = self.rows[(step - 1) * self.rows_per_step : step * self.rows_per_step]
         return tuple(index for row in rows for index in row)
+
+    def find_rows(self, rank: int, num_ranks: int) -> tuple[Row, ...]:
+        """Return the micro-batches of one of the processes that share each step, in order.
+
+        >>> plan = TrainingPlan(((0,), (1,), (2,), ()), 2, 2, 3, 2, 2, 0, 1, 1, 1)
+        >>> plan.find_rows(0, 2), plan.find_rows(1, 2)
+        (((0,), (2,)), ((1,), ()))
+        """
+        steps = range(0, len(self.rows), self.rows_per_step)
+        return tuple(
+            row
+            for start in steps
+            for row in self.rows[start : start + self.rows_per_step][rank::num_ranks]
+        )
 
     def find_epoch(self, step: int) -> float:
         """Return how many passes over the examples are done after an optimiser step."""
@@ -51,7 +67,11 @@ class TrainingPlan:
 
 
 def plan_training(
-    lengths: Sequence[int], training: TrainingConfig, *, world_size: int = 1
+    lengths: Sequence[int],
+    training: TrainingConfig,
+    *,
+    world_size: int | None = None,
+    row_tokens: int | None = None,
 ) -> TrainingPlan:
     """Lay out the micro-batches and steps of a training.
 
@@ -61,8 +81,10 @@ def plan_training(
     Args:
         lengths: Tokens of each training example.
         training: Batch, epochs, packing, seed and cadence.
-        world_size: Devices that share a step.
+        world_size: Devices that share a step; by default `training.num_gpus`.
+        row_tokens: Most tokens of a packed row; by default `training.max_length`.
     """
+    world_size = world_size or training.num_gpus
     examples_per_step = (
         training.per_device_train_batch_size * training.gradient_accumulation_steps * world_size
     )
@@ -73,7 +95,7 @@ def plan_training(
     planned = plan_steps(
         lengths,
         examples_per_step=examples_per_step,
-        budget=training.max_length,
+        budget=row_tokens or training.max_length,
         num_epochs=num_epochs,
         seed=training.seed,
         world_size=world_size,
@@ -89,8 +111,17 @@ def plan_training(
         steps_per_epoch=steps_per_epoch,
         warmup_steps=training.warmup_steps or math.ceil(training.warmup_ratio * num_steps),
         eval_steps=training.eval_steps or steps_per_epoch,
+        save_steps=_find_save_steps(training, steps_per_epoch, num_steps),
         logging_steps=training.logging_steps,
     )
+
+
+def _find_save_steps(training: TrainingConfig, steps_per_epoch: int, num_steps: int) -> int:
+    if training.save_strategy == "best":
+        return num_steps
+    if training.save_strategy == "epoch":
+        return steps_per_epoch
+    return training.save_steps or training.eval_steps or steps_per_epoch
 
 
 def plan_validation(lengths: Sequence[int], training: TrainingConfig) -> tuple[Row, ...]:

@@ -16,6 +16,7 @@ from tasks.records.observer import Observer
 from tasks.records.writing import write_text
 from tasks.training.attention import use_attention
 from tasks.training.job import load_formatted_renderer
+from tasks.training.ranks import is_first
 
 MAX_NEW_TOKENS = 64
 
@@ -73,6 +74,8 @@ class SampleWriter(TrainerCallback):  # type: ignore[misc]
         """Generate, write and report."""
         step = state.global_step
         text = f"## Step {step}\n\n" + "\n".join(self._answer(model))
+        if not is_first():
+            return
         write_text(self.out / "samples" / f"step-{step:08d}.md", text)
         write_text(self.out / "samples.md", join_samples(self.out / "samples", step))
         self.observer.report_text(f"samples-{step}", text)

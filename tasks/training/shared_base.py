@@ -61,10 +61,7 @@ def borrow_base(
     Raises:
         RequestError: As `load_base`.
     """
-    quantization = None
-    if method == "qlora" and model:
-        quantization = (model.bnb_4bit_quant_type, model.use_bnb_nested_quant)
-    key = (str(location), revision, dtype, device, quantization)
+    key = _make_key(location, revision, dtype, device, method, model)
     held = _take(key)
     if held is None:
         is_local = Path(location).is_dir()
@@ -110,9 +107,51 @@ def borrow_trained(
         detach_adapter(adapted)
 
 
+def lend_base(
+    base: PreTrainedModel,
+    location: Path | str,
+    *,
+    dtype: str,
+    device: str,
+    method: str = "full",
+    model: ModelConfig | None = None,
+    revision: str | None = None,
+) -> None:
+    """Keep a base model that was made elsewhere for the next user, as if it had been loaded.
+
+    Args:
+        base: The model, in eval mode, on its device.
+        location: The name that it will be asked for by; nothing need lie there.
+        dtype: As in `load_base`.
+        device: As in `load_base`.
+        method: As in `load_base`.
+        model: As in `load_base`.
+        revision: As in `borrow_base`.
+    """
+    release_base()
+    _held.append(_describe(_make_key(location, revision, dtype, device, method, model), base))
+
+
 def release_base() -> None:
     """Give up the base model that is kept for the next user."""
     _held.clear()
+
+
+def _make_key(
+    location: Path | str,
+    revision: str | None,
+    dtype: str,
+    device: str,
+    method: str,
+    model: ModelConfig | None,
+) -> tuple[Any, ...]:
+    """Return what two users must have in common to share a base."""
+    quantization = None
+    if method == "qlora" and model:
+        quantization = (
+            model.load_in_8bit, model.bnb_4bit_quant_type, model.use_bnb_nested_quant,
+        )  # fmt: skip
+    return (str(location), revision, dtype, device, quantization)
 
 
 def _take(key: tuple[Any, ...]) -> HeldBase | None:

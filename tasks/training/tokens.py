@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from configs.errors import RequestError
 from tasks.training.collator import IGNORE_INDEX, PackedRow, pack_row
@@ -41,12 +42,12 @@ class TokenSplit:
                 digest.update(chunk.flatten().to_numpy().astype(np.int64).tobytes())
         return digest.hexdigest()
 
-    def read_row(self, indices: Sequence[int]) -> PackedRow:
-        """Return some examples as one packed row."""
+    def read_row(self, indices: Sequence[int], *, pad_to: int = 0) -> PackedRow:
+        """Return some examples as one packed row, filled up to `pad_to` tokens."""
         if not indices:
-            return pack_row([])
+            return pack_row([], pad_to=pad_to)
         found = self.dataset[list(indices)]
-        return pack_row(zip(found["input_ids"], found["labels"], strict=True))
+        return pack_row(zip(found["input_ids"], found["labels"], strict=True), pad_to=pad_to)
 
     def count_trained(self) -> np.ndarray[Any, Any]:
         """Return how many tokens of each example are trained on."""
@@ -63,6 +64,33 @@ class TokenSplit:
         """Return a column of lists as Arrow arrays, memory-mapped."""
         chunks: list[Any] = self.dataset.with_format("arrow")[:][column].chunks
         return chunks
+
+
+@dataclass(frozen=True)
+class TrainingSet(Dataset):  # type: ignore[misc]
+    """Planned rows of a split, in order, made when they are asked for.
+
+    Attributes:
+        split: The examples.
+        rows: The indices of those in each row.
+        pad_to: Tokens that each row is filled up to; 0: rows are as long as they are.
+    """
+
+    split: TokenSplit
+    rows: tuple[tuple[int, ...], ...]
+    pad_to: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> PackedRow:
+        return self.split.read_row(self.rows[index], pad_to=self.pad_to)
+
+    def list_share(self, rank: int, num_ranks: int) -> Iterator[PackedRow]:
+        """Yield one process's share of the rows: equally many for each, the last may be empty."""
+        shares = -(-len(self.rows) // num_ranks)
+        for index in range(rank, shares * num_ranks, num_ranks):
+            yield self[index] if index < len(self.rows) else self.split.read_row(())
 
 
 def open_split(formatted: Path, name: str) -> TokenSplit | None:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-import math
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
 from configs.errors import RunError
 from configs.schema import ModelConfig, TrainingConfig
 from tasks.records.observer import Observer, SilentObserver
-from tasks.records.writing import read_json, write_jsonl
 from tasks.training.adapters import cast_inputs, cast_whole_modules
+from tasks.training.arguments import check_optimization
 from tasks.training.assembly import build_trainer
 from tasks.training.attention import choose_attention, use_attention
+from tasks.training.cancellation import STOP_FILE, Cancellation
 from tasks.training.checkpoints import (
-    STATE_FILE,
     Checkpoint,
     explain_damage,
     find_newest_checkpoint,
     name_checkpoint,
 )
 from tasks.training.devices import Device, detect_device, resolve_dtype
-from tasks.training.engine import PackedTrainer, Weights, compute_perplexity
+from tasks.training.distillation import open_teacher
+from tasks.training.engine import PackedTrainer, Weights
 from tasks.training.guards import check_packing
 from tasks.training.job import (
     TrainingJob,
@@ -34,34 +36,18 @@ from tasks.training.job import (
     open_model,
     open_splits,
 )
-from tasks.training.models import DTYPES, count_parameters
+from tasks.training.levers import check_levers, compile_blocks
+from tasks.training.models import DTYPES
+from tasks.training.noise import add_noise
+from tasks.training.plan import plan_training
+from tasks.training.ranks import count_ranks, find_rank, is_first
+from tasks.training.result import TrainingResult, record_result
+from tasks.training.setting import MemoryRanOutError, lower_or_refuse, open_setting
+from tasks.training.stopping import ShouldStop
+from tasks.training.watchdog import Watchdog
 from tasks.training.weights import choose_weights, set_greedy_generation, write_model
 
 LOG = logging.getLogger("hone")
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a training made.
-
-    Attributes:
-        num_parameters: Of the model with its adapter.
-        num_trainable_parameters: Those that were trained.
-        num_bytes: Size of the weights in `model/`.
-        num_steps: Optimiser steps done; fewer than planned when it stopped early.
-        best_step: The step whose weights are in `model/`.
-        metrics: `train_loss` (mean over all steps), `eval_loss` and `perplexity` of the best step,
-            `tokens_per_second` where this process trained.
-        history_path: One logged record a line.
-    """
-
-    num_parameters: int
-    num_trainable_parameters: int
-    num_bytes: int
-    num_steps: int
-    best_step: int
-    metrics: dict[str, float]
-    history_path: Path
 
 
 def train_model(
@@ -74,6 +60,9 @@ def train_model(
     base_revision: str | None = None,
     observer: Observer | None = None,
     device: Device | None = None,
+    teacher_location: Path | str | None = None,
+    teacher_revision: str | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> TrainingResult:
     """Train a model, or go on with a training that was interrupted, and write it with its record.
 
@@ -87,12 +76,26 @@ def train_model(
         base_revision: The base model's pinned revision, written beside the adapter.
         observer: Gets progress, metrics and sample generations.
         device: Where to train; by default what this machine has.
+        teacher_location: The folder of the model to distil, or its hub id; None for none.
+        teacher_revision: Its pinned revision.
+        should_stop: Asked after each validation but the last; LLaMA-Factory asks nobody.
 
     Raises:
         RequestError: The data, the base model or the configuration cannot be trained on.
+        TrainingStopped: `should_stop` said so.
         RunError: A loss is not finite; or the best checkpoint was damaged meanwhile.
     """
     device = device or detect_device()
+    check_levers(training, device)
+    if training.engine == "native":
+        check_optimization(training)
+    if training.objective != "sft":
+        from tasks.training.objectives.preference import train_preference
+
+        return train_preference(
+            formatted, base_location, out, model, training, base_revision, observer, device,
+            should_stop,
+        )  # fmt: skip
     train, validation, plan = open_splits(formatted, training)
     job = TrainingJob(
         formatted=formatted,
@@ -107,26 +110,68 @@ def train_model(
         validation=validation,
         plan=plan,
         observer=observer or SilentObserver(),
+        teacher_location=teacher_location,
+        teacher_revision=teacher_revision,
+        should_stop=should_stop,
     )
-    set_seed(training.seed)
-    with open_model(job) as net:
-        return _train(job, net)
+    if training.engine == "llamafactory":
+        from tasks.training.engines.llamafactory.train import train_with_llamafactory
+
+        return train_with_llamafactory(job)
+    while True:
+        set_seed(training.seed)
+        try:
+            return _train_once(job)
+        except MemoryRanOutError:
+            if count_ranks() > 1:  # the others wait for this one; the launcher starts all again
+                raise
+        release_memory()
 
 
-def _train(job: TrainingJob, net: Any) -> TrainingResult:
+def _train_once(job: TrainingJob) -> TrainingResult:
+    """Train on models that nothing refers to afterwards: the next attempt needs their memory."""
+    with open_model(job) as net, open_teacher(job) as teacher:
+        return _train(job, net, teacher)
+
+
+def _train(job: TrainingJob, net: Any, teacher: Any | None) -> TrainingResult:
     """Train a model and write it as it was at its best."""
     model = job.config
     set_greedy_generation(net, load_formatted_renderer(job.formatted))
     weights = choose_weights(net, name=model.model_name_or_path, revision=job.base_revision)
-    trainer = build_trainer(job, net, weights)
-    last = _run(job, trainer)
-    _load_best(job, weights, last)
+    cancellation = Cancellation(job.training.grace_seconds, job.out / STOP_FILE)
+    watchdog = Watchdog()
+    setting = open_setting(job, net.config.to_dict())
+    plan = plan_training(job.train.lengths, job.training, row_tokens=setting.row_tokens)
+    job = replace(job, plan=plan)
+    trainer = build_trainer(job, net, weights, cancellation, watchdog, teacher, setting=setting)
+    if not is_first():  # each process drops out other activations; the weights are the same
+        set_seed(job.training.seed + find_rank())
+    try:
+        with cancellation.listen():
+            last = _run(job, trainer)
+    except torch.OutOfMemoryError:
+        num_layers = net.config.get_text_config().num_hidden_layers
+        lower_or_refuse(job, setting, num_layers, trainer.state.global_step + 1)
+        raise MemoryRanOutError from None
+    finally:
+        watchdog.stop()
+    load_best(job, weights, last)
     if model.method == "full":
         net.to(DTYPES[job.dtype])
     else:
         cast_whole_modules(net, DTYPES[job.dtype])
-    num_bytes = write_model(net, weights, job.formatted / "tokenizer", job.out / "model")
-    return _record_result(job, trainer, last, num_bytes)
+    num_bytes = 0
+    if is_first():
+        num_bytes = write_model(net, weights, job.formatted / "tokenizer", job.out / "model")
+    return record_result(job, trainer, last, num_bytes)
+
+
+def release_memory() -> None:
+    """Give back what a failed attempt held on the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _run(job: TrainingJob, trainer: PackedTrainer) -> Checkpoint:
@@ -152,7 +197,9 @@ def _run(job: TrainingJob, trainer: PackedTrainer) -> Checkpoint:
     attention = choose_attention(base, job.config.attn_implementation, packing=packing)
     with ExitStack() as stack:
         stack.enter_context(use_attention(net, attention))
-        stack.enter_context(cast_inputs(net, enabled=not job.computes_in_16_bits))
+        keep_cast = job.training.cast_adapter_inputs or not job.computes_in_16_bits
+        stack.enter_context(cast_inputs(net, enabled=keep_cast))
+        stack.enter_context(add_noise(net, job.training.neftune_noise_alpha))
         with trainer.autocast():
             check_packing(
                 net,
@@ -162,13 +209,20 @@ def _run(job: TrainingJob, trainer: PackedTrainer) -> Checkpoint:
                 own_attention=own_attention,
                 packing=packing,
             )
+        stack.enter_context(
+            compile_blocks(
+                base,
+                enabled=job.training.torch_compile,
+                backend=job.training.torch_compile_backend,
+            )
+        )
         trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
     step = trainer.state.global_step
     best_step = trainer.state.best_global_step or step
     return Checkpoint(name_checkpoint(job.checkpoints, step), step, best_step, 0)
 
 
-def _load_best(job: TrainingJob, weights: Weights, last: Checkpoint) -> None:
+def load_best(job: TrainingJob, weights: Weights, last: Checkpoint) -> None:
     """Put the weights of the best checkpoint into the model."""
     best = name_checkpoint(job.checkpoints, last.best_step)
     if reason := explain_damage(best, job.digest):
@@ -178,43 +232,3 @@ def _load_best(job: TrainingJob, weights: Weights, last: Checkpoint) -> None:
             hint="run again: training goes on from the newest good checkpoint",
         )
     weights.read(best)
-
-
-def _record_result(
-    job: TrainingJob, trainer: PackedTrainer, last: Checkpoint, num_bytes: int
-) -> TrainingResult:
-    history = read_json(last.folder / STATE_FILE)["log_history"]
-    history_path = job.out / "history.jsonl"
-    write_jsonl(history_path, history)
-    metrics = {"train_loss": compute_mean_loss(history)}
-    for record in history:
-        if record["step"] == last.best_step and "eval_loss" in record:
-            metrics["eval_loss"] = record["eval_loss"]
-            metrics["perplexity"] = compute_perplexity(record["eval_loss"])
-    if trainer.meter.seconds:
-        metrics["tokens_per_second"] = trainer.meter.tokens / trainer.meter.seconds
-        metrics["validation_seconds"] = trainer.validation_seconds
-    total, trainable = count_parameters(trainer.model)
-    LOG.info("best step %d of %d; %.2f MB of weights", last.best_step, last.step, num_bytes / 1e6)
-    return TrainingResult(
-        num_parameters=total,
-        num_trainable_parameters=trainable,
-        num_bytes=num_bytes,
-        num_steps=last.step,
-        best_step=last.best_step,
-        metrics=metrics,
-        history_path=history_path,
-    )
-
-
-def compute_mean_loss(history: list[dict[str, Any]]) -> float:
-    """Return the mean training loss of all steps, from logged means over the steps in between.
-
-    >>> compute_mean_loss([{"step": 10, "loss": 2.0}, {"step": 15, "loss": 1.0}])
-    1.6666666666666667
-    """
-    logged = [(record["step"], record["loss"]) for record in history if "loss" in record]
-    steps = [step for step, _ in logged]
-    widths = [step - before for before, step in zip([0, *steps[:-1]], steps, strict=True)]
-    total = math.fsum(w * loss for w, (_, loss) in zip(widths, logged, strict=True))
-    return float(total / steps[-1])

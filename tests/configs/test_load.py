@@ -52,7 +52,7 @@ def test_preset_of_a_bare_base_names_a_template_that_is_built_in(name: str) -> N
     model = load_config(name).model
     if "llama2" in name or "gpt2" in name:
         assert model.chat_template == "alpaca"
-    built_in = PRESET_FOLDER.parent / "tasks" / "formatting" / "templates"
+    built_in = PRESET_FOLDER.parent / "tasks" / "formatting" / "rendering" / "templates"
     assert model.chat_template is None or (built_in / f"{model.chat_template}.jinja").is_file()
 
 

@@ -71,7 +71,6 @@ def test_mistyped_section_finds_the_one_that_was_meant(data: st.DataObject) -> N
         ("val_set_size", "write data.validation_fraction (a share, not a number of rows)"),
         ("val_size", "write data.validation_fraction (a share, not a number of rows)"),
         ("load_in_4bit", "write model.method (qlora trains on a 4-bit base)"),
-        ("load_in_8bit", "write model.method (8-bit is not offered; qlora trains on a 4-bit base)"),
         ("adapter", "write model.method (lora, qlora or full)"),
         ("datasets", "write data.source"),
         ("dataset", "write data.source"),

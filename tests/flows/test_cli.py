@@ -13,7 +13,10 @@ import pytest
 from tests.flows.conftest import CallHone
 from tests.flows.running import NUM_TEST_ROWS, ROOT, Outcome, make_environment
 
-COMMANDS = ("run", "plan", "evaluate", "generate", "init", "configs", "doctor", "version")
+COMMANDS = (
+    "run", "plan", "compare", "sweep", "evaluate", "generate", "init", "configs", "doctor",
+    "version",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -68,6 +71,16 @@ def test_plan_for_machines_is_one_object(call_hone: CallHone, preset: Path) -> N
     assert plan["splits"]["test"]["rows"] == NUM_TEST_ROWS
     assert plan["steps"] == 20
     assert 0 < plan["num_trainable_parameters"] < plan["num_parameters"]
+    training = plan["training"]
+    assert plan["fits"]
+    assert (
+        sum(training["memory_parts"].values()) == plan["memory_bytes"] < plan["free_memory_bytes"]
+    )
+    assert 0 < training["trained_tokens"] < training["tokens"]
+    assert training["hours"] == pytest.approx(
+        training["hardware_flops"] / training["device_flops"] / training["assumed_mfu"] / 3600
+    )
+    assert training["money"] is None
 
 
 @pytest.mark.usefixtures("published_home")

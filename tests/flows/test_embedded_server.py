@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from prefect.settings import get_current_settings
 
+from flows import embedded_server
 from tests.flows.running import ROOT, make_environment
 
 START = """
@@ -60,3 +62,13 @@ def test_a_server_that_dies_is_not_waited_for(tmp_path: Path) -> None:
     assert "of this run ended with code 5" in said
     assert str(tmp_path / ".prefect" / "server.log") in said
     assert not (tmp_path / ".prefect" / "database-complete").exists()
+
+
+def test_only_an_own_server_is_spared_the_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_server, "_own_servers", [])
+    with embedded_server.spare_heartbeats():
+        assert get_current_settings().flows.heartbeat_frequency is not None
+    monkeypatch.setattr(embedded_server, "_own_servers", [object()])
+    with embedded_server.spare_heartbeats():
+        assert get_current_settings().flows.heartbeat_frequency is None
+    assert get_current_settings().flows.heartbeat_frequency is not None

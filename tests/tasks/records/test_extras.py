@@ -17,7 +17,9 @@ PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text
 
 def test_every_extra_is_in_the_project_and_not_among_its_dependencies() -> None:
     for package, extra in EXTRAS.items():
-        assert any(package in line for line in PROJECT["optional-dependencies"][extra])
+        assert any(
+            package.replace("_", "-") in line for line in PROJECT["optional-dependencies"][extra]
+        )
         assert not any(line.startswith(package) for line in PROJECT["dependencies"])
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import Qwen2Config
 
 from configs.errors import RequestError
 from configs.schema import ModelConfig
 from tasks.training.adapters import (
+    ADAPTER_WEIGHTS,
     attach_adapter,
     cast_inputs,
     cast_whole_modules,
@@ -21,7 +23,8 @@ from tasks.training.adapters import (
 )
 from tasks.training.models import count_parameters, load_base
 
-from .conftest import LORA
+from .conftest import LORA, build_base
+from .test_train import change
 
 IDS = torch.arange(5, 15).unsqueeze(0)
 TIED = LORA.model_copy(update={"lora_modules_to_save": ("embed_tokens",)})
@@ -143,6 +146,44 @@ def test_unknown_modules_are_refused(base: Path) -> None:
     saved = LORA.model_copy(update={"lora_modules_to_save": ("embeddings",)})
     with pytest.raises(RequestError, match=r"model.lora_modules_to_save.*embeddings"):
         attach_adapter(load_base(base, dtype="float32"), saved)
+
+
+@pytest.fixture(scope="module")
+def biased_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2, whose query, key and value have biases."""
+    config = Qwen2Config(
+        vocab_size=400, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        tie_word_embeddings=True, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    return build_base(tmp_path_factory.mktemp("biased"), config)
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_biases_are_trained_stored_and_loaded(bias: str, biased_base: Path, tmp_path: Path) -> None:
+    config = change(LORA, lora_bias=bias)
+    net = make_adapter(biased_base, config)
+    trained = {n for n, p in net.named_parameters() if p.requires_grad and n.endswith(".bias")}
+    assert len(trained) == 6
+    write_adapter(net, tmp_path, name="models/tiny", revision=None)
+    assert sum(name.endswith(".bias") for name in load_file(tmp_path / ADAPTER_WEIGHTS)) == 6
+    loaded = load_adapter(load_base(biased_base, dtype="float32"), tmp_path)
+    assert torch.equal(compute_logits(loaded), compute_logits(net))
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj")])
+def test_only_the_asked_blocks_get_an_adapter(base: Path, targets: Any) -> None:
+    config = change(LORA, lora_layers_to_transform=(1,), lora_target_modules=targets)
+    net = attach_adapter(load_base(base, dtype="float32"), config)
+    adapted = [name for name, p in net.named_parameters() if p.requires_grad]
+    assert len(adapted) == (2 * 7 if targets == "all-linear" else 2 * 2)
+    assert all(".layers.1." in name for name in adapted)
+
+
+def test_a_block_that_is_not_there_is_refused(base: Path) -> None:
+    config = change(LORA, lora_layers_to_transform=(1, 2))
+    with pytest.raises(RequestError, match="has no block 2; allowed: numbers from 0 to 1"):
+        attach_adapter(load_base(base, dtype="float32"), config)
 
 
 def test_casts_are_back_after_the_block(base: Path) -> None:

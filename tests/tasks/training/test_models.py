@@ -84,13 +84,29 @@ def test_quantised_layers_are_protected_and_counted(base: Path) -> None:
     assert count_parameters(model)[0] == count_parameters(load_base(base, dtype="float32"))[0]
 
 
-def test_width_that_4_bit_kernels_get_wrong_is_refused(base: Path, tmp_path: Path) -> None:
+def build_odd(base: Path, folder: Path, **sizes: int) -> Path:
     from transformers import LlamaConfig
 
     config = LlamaConfig.from_pretrained(base)
-    config.intermediate_size = 96
-    odd = build_base(tmp_path / "odd", config)
-    with pytest.raises(RequestError, match=r"multiple of 64; .*down_proj.* has 96 inputs"):
+    for name, value in sizes.items():
+        setattr(config, name, value)
+    return build_base(folder, config)
+
+
+def test_layers_of_a_width_that_4_bit_kernels_get_wrong_are_not_quantised(
+    base: Path, tmp_path: Path
+) -> None:
+    odd = build_odd(base, tmp_path / "odd", intermediate_size=96)
+    model = load_base(odd, dtype="float32", method="qlora", model=QLORA)
+    kinds = {n: type(m).__name__ for n, m in model.named_modules() if "Linear" in type(m).__name__}
+    kept = sorted(name for name, kind in kinds.items() if kind == "Linear")
+    assert kept == ["lm_head", *(f"model.layers.{i}.mlp.down_proj" for i in (0, 1))]
+    assert sorted(set(kinds.values())) == ["Linear", "Linear4bit"]
+
+
+def test_a_model_in_which_nothing_could_be_quantised_is_refused(base: Path, tmp_path: Path) -> None:
+    odd = build_odd(base, tmp_path / "odd", hidden_size=48, intermediate_size=96, head_dim=12)
+    with pytest.raises(RequestError, match=r"multiple of 64; .*q_proj.* has 48 inputs"):
         load_base(odd, dtype="float32", method="qlora", model=QLORA)
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from configs.errors import RequestError
 from configs.schema import ModelConfig
 from tasks.training import shared_base
 from tasks.training.adapters import attach_adapter, detach_adapter, write_adapter
 from tasks.training.models import load_base
-from tasks.training.shared_base import borrow_base, borrow_trained, release_base
+from tasks.training.shared_base import borrow_base, borrow_trained, lend_base, release_base
 
 TINY_BASE = Path(__file__).resolve().parents[3] / "data" / "tiny-base"
 OPTIONS: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
@@ -146,3 +147,25 @@ def test_a_full_training_does_not_leave_its_weights_to_the_next(
     with borrow_base(TINY_BASE, **OPTIONS) as base:
         assert torch.equal(compute_logits(base), expected)
     assert len(loaded) == 2
+
+
+def test_a_base_that_was_made_elsewhere_is_lent_under_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = count_loads(monkeypatch)
+    made = load_base(TINY_BASE, **OPTIONS)
+    lend_base(made, "made-elsewhere", **OPTIONS)
+    with borrow_base("made-elsewhere", **OPTIONS) as base:
+        assert base is made
+        net = train_one_step(base)
+        detach_adapter(net)
+    with borrow_base("made-elsewhere", **OPTIONS) as again:
+        assert again is made
+    assert loaded == []
+    lend_base(made, "made-elsewhere", method="qlora", model=LORA, **OPTIONS)
+    in_8_bits = LORA.model_copy(update={"load_in_8bit": True})
+    with (
+        pytest.raises(RequestError),  # nothing lies there
+        borrow_base("made-elsewhere", method="qlora", model=in_8_bits, **OPTIONS),
+    ):
+        pass

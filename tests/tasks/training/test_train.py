@@ -20,7 +20,8 @@ from tasks.formatting.rendering.renderer import Renderer
 from tasks.training.collator import pack_row
 from tasks.training.loss import compute_token_losses
 from tasks.training.models import load_base, load_trained
-from tasks.training.train import TrainingResult, train_model
+from tasks.training.result import TrainingResult
+from tasks.training.train import train_model
 
 from .conftest import LORA, TRAINING, make_examples, write_formatted
 
@@ -147,16 +148,6 @@ def test_observer_hears_of_everything(trained: tuple[Path, TrainingResult, Recor
     assert "## Step 11" in (out / "samples.md").read_text()
 
 
-def test_tensorboard_files_hold_the_losses(trained: tuple[Path, TrainingResult, Recorder]) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    out, result, _ = trained
-    events = EventAccumulator(str(out / "logs")).Reload()
-    logged = [(event.step, event.value) for event in events.Scalars("eval/loss")]
-    evals = [(r["step"], r["eval_loss"]) for r in read_history(result) if "eval_loss" in r]
-    assert logged == [(step, pytest.approx(loss)) for step, loss in evals]
-
-
 @pytest.mark.parametrize("packing", [True, False])
 def test_first_loss_and_gradient_are_hugging_faces(
     base: Path, formatted: Path, tmp_path: Path, packing: bool
@@ -196,11 +187,21 @@ def test_eval_loss_does_not_depend_on_the_rows(base: Path, formatted: Path, tmp_
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
-@pytest.mark.parametrize("method", ["lora", "full", "qlora"])
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {"method": "lora"},
+    "lora on one block": {"method": "lora", "lora_layers_to_transform": (1,)},
+    "full": {"method": "full"},
+    "qlora": {"method": "qlora"},
+    "qlora on 8 bits": {"method": "qlora", "load_in_8bit": True},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_and_loads(
-    method: str, base: Path, formatted: Path, tmp_path: Path
+    name: str, base: Path, formatted: Path, tmp_path: Path
 ) -> None:
-    model = change(LORA, method=method)
+    model = change(LORA, **METHODS[name])
+    method = model.method
     training = change(TRAINING, learning_rate=3e-3 if method == "full" else 1e-2)
     result = run(formatted, base, tmp_path, model, training)
     losses = [r["eval_loss"] for r in read_history(result) if "eval_loss" in r]
@@ -210,7 +211,9 @@ def test_every_method_trains_and_loads(
     pairs = load_pairs(formatted)
     with torch.no_grad():
         each = torch.cat([compute_token_losses(loaded, pack_row([pair])) for pair in pairs])
-    assert each.mean().item() == pytest.approx(result.metrics["eval_loss"], abs=1e-4)
+    # LLM.int8 keeps columns with outliers in 16 bits, and which they are depends on the whole row.
+    tolerance = 2e-2 if model.load_in_8bit else 1e-4
+    assert each.mean().item() == pytest.approx(result.metrics["eval_loss"], abs=tolerance)
     assert (result.num_parameters == result.num_trainable_parameters) == (method == "full")
 
 

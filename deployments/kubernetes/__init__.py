@@ -1,0 +1,1 @@
+"""Manifests of trainings on Kubernetes: templates, and what renders them."""

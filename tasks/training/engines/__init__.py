@@ -1,0 +1,1 @@
+"""Other fine-tuning systems as engines: they train, everything around them is ours."""

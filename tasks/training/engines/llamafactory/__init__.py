@@ -1,0 +1,1 @@
+"""LLaMA-Factory as engine, in an environment of its own."""

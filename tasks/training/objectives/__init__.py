@@ -1,0 +1,1 @@
+"""Training by other objectives than supervised answers: preference losses of TRL."""
