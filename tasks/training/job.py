@@ -17,6 +17,7 @@ from tasks.records.digests import digest_value
 from tasks.records.handles import Kind
 from tasks.records.observer import Observer
 from tasks.training.adapters import attach_adapter, detach_adapter
+from tasks.training.checkpoints import Checkpoint
 from tasks.training.devices import Device
 from tasks.training.models import count_parameters, load_base
 from tasks.training.plan import TrainingPlan, plan_training
@@ -69,6 +70,14 @@ class TrainingJob:
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.out / "checkpoints"
+
+    def is_done(self, start: Checkpoint | None) -> bool:
+        """Tell whether the newest checkpoint is the last: all steps done, or stopped early."""
+        if start is None:
+            return False
+        patience = self.training.early_stopping_patience
+        is_stopped = patience is not None and start.num_bad_validations >= patience
+        return start.step >= self.plan.num_steps or is_stopped
 
     @property
     def computes_in_16_bits(self) -> bool:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.errors import RunError
 from tasks.records.writing import read_json, write_jsonl
-from tasks.training.checkpoints import STATE_FILE, Checkpoint
-from tasks.training.engine import PackedTrainer, compute_perplexity
+from tasks.training.adapters import cast_whole_modules
+from tasks.training.checkpoints import STATE_FILE, Checkpoint, explain_damage, name_checkpoint
+from tasks.training.engine import PackedTrainer, Weights
 from tasks.training.job import TrainingJob
-from tasks.training.models import count_parameters
+from tasks.training.models import DTYPES, count_parameters
 from tasks.training.ranks import is_first, sum_over_ranks
+from tasks.training.weights import write_model
 
 LOG = logging.getLogger("hone")
 
@@ -42,6 +45,44 @@ class TrainingResult:
     history_path: Path
 
 
+def finish_training(
+    job: TrainingJob, trainer: PackedTrainer, weights: Weights, last: Checkpoint
+) -> TrainingResult:
+    """Write the model as it was at its best, and say what was made.
+
+    Args:
+        job: What was trained.
+        trainer: The loop that trained it.
+        weights: How checkpoints keep its trained weights.
+        last: The last checkpoint.
+
+    Raises:
+        RunError: The best checkpoint was damaged meanwhile.
+    """
+    net = trainer.model
+    load_best(job, weights, last)
+    if job.config.method == "full":
+        net.to(DTYPES[job.dtype])
+    else:
+        cast_whole_modules(net, DTYPES[job.dtype])
+    num_bytes = 0
+    if is_first():
+        num_bytes = write_model(net, weights, job.formatted / "tokenizer", job.out / "model")
+    return record_result(job, trainer, last, num_bytes)
+
+
+def load_best(job: TrainingJob, weights: Weights, last: Checkpoint) -> None:
+    """Put the weights of the best checkpoint into the model."""
+    best = name_checkpoint(job.checkpoints, last.best_step)
+    if reason := explain_damage(best, job.digest):
+        raise RunError(
+            where=str(best),
+            message=f"the best checkpoint was damaged meanwhile: {reason}",
+            hint="run again: training goes on from the newest good checkpoint",
+        )
+    weights.read(best)
+
+
 def record_result(
     job: TrainingJob, trainer: PackedTrainer, last: Checkpoint, num_bytes: int
 ) -> TrainingResult:
@@ -60,9 +101,9 @@ def record_result(
     metrics = {"train_loss": compute_mean_loss(history)}
     for record in history:
         if record["step"] == last.best_step and "eval_loss" in record:
-            metrics["eval_loss"] = record["eval_loss"]
-            metrics["eval_accuracy"] = record["eval_accuracy"]
-            metrics["perplexity"] = compute_perplexity(record["eval_loss"])
+            metrics |= {name: value for name, value in record.items() if name.startswith("eval_")}
+    if "eval_perplexity" in metrics:
+        metrics["perplexity"] = metrics.pop("eval_perplexity")
     if trainer.meter.seconds:
         speed = trainer.meter.tokens / trainer.meter.seconds
         metrics["tokens_per_second"] = sum_over_ranks([speed])[0]

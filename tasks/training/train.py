@@ -12,23 +12,21 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from configs.errors import RunError
 from configs.schema import ModelConfig, TrainingConfig
 from tasks.records.observer import Observer, SilentObserver
-from tasks.training.adapters import cast_inputs, cast_whole_modules
+from tasks.training.adapters import cast_inputs
 from tasks.training.arguments import check_optimization
 from tasks.training.assembly import build_trainer
 from tasks.training.attention import choose_attention, use_attention
 from tasks.training.cancellation import STOP_FILE, Cancellation
 from tasks.training.checkpoints import (
     Checkpoint,
-    explain_damage,
     find_newest_checkpoint,
     name_checkpoint,
 )
 from tasks.training.devices import Device, detect_device, resolve_dtype
 from tasks.training.distillation import open_teacher
-from tasks.training.engine import PackedTrainer, Weights
+from tasks.training.engine import PackedTrainer
 from tasks.training.guards import check_packing
 from tasks.training.job import (
     TrainingJob,
@@ -37,15 +35,14 @@ from tasks.training.job import (
     open_splits,
 )
 from tasks.training.levers import check_levers, compile_blocks
-from tasks.training.models import DTYPES
 from tasks.training.noise import add_noise
 from tasks.training.plan import plan_training
 from tasks.training.ranks import count_ranks, find_rank, is_first
-from tasks.training.result import TrainingResult, record_result
+from tasks.training.result import TrainingResult, finish_training
 from tasks.training.setting import MemoryRanOutError, lower_or_refuse, open_setting
 from tasks.training.stopping import ShouldStop
 from tasks.training.watchdog import Watchdog
-from tasks.training.weights import choose_weights, set_greedy_generation, write_model
+from tasks.training.weights import choose_weights, set_greedy_generation
 
 LOG = logging.getLogger("hone")
 
@@ -136,9 +133,9 @@ def _train_once(job: TrainingJob) -> TrainingResult:
 
 def _train(job: TrainingJob, net: Any, teacher: Any | None) -> TrainingResult:
     """Train a model and write it as it was at its best."""
-    model = job.config
     set_greedy_generation(net, load_formatted_renderer(job.formatted))
-    weights = choose_weights(net, name=model.model_name_or_path, revision=job.base_revision)
+    name = job.config.model_name_or_path
+    weights = choose_weights(net, name=name, revision=job.base_revision)
     cancellation = Cancellation(job.training.grace_seconds, job.out / STOP_FILE)
     watchdog = Watchdog()
     setting = open_setting(job, net.config.to_dict())
@@ -156,15 +153,7 @@ def _train(job: TrainingJob, net: Any, teacher: Any | None) -> TrainingResult:
         raise MemoryRanOutError from None
     finally:
         watchdog.stop()
-    load_best(job, weights, last)
-    if model.method == "full":
-        net.to(DTYPES[job.dtype])
-    else:
-        cast_whole_modules(net, DTYPES[job.dtype])
-    num_bytes = 0
-    if is_first():
-        num_bytes = write_model(net, weights, job.formatted / "tokenizer", job.out / "model")
-    return record_result(job, trainer, last, num_bytes)
+    return finish_training(job, trainer, weights, last)
 
 
 def release_memory() -> None:
@@ -176,10 +165,9 @@ def release_memory() -> None:
 
 def _run(job: TrainingJob, trainer: PackedTrainer) -> Checkpoint:
     """Train to the end from the newest good checkpoint; return the last one."""
-    patience, plan = job.training.early_stopping_patience, job.plan
+    plan = job.plan
     start = find_newest_checkpoint(job.checkpoints, trainer.training_digest)
-    is_stopped = start and patience is not None and start.num_bad_validations >= patience
-    if start and (start.step >= plan.num_steps or is_stopped):
+    if start and job.is_done(start):
         LOG.info("training is complete: %s", start.folder)
         return start
     LOG.info(
@@ -220,15 +208,3 @@ def _run(job: TrainingJob, trainer: PackedTrainer) -> Checkpoint:
     step = trainer.state.global_step
     best_step = trainer.state.best_global_step or step
     return Checkpoint(name_checkpoint(job.checkpoints, step), step, best_step, 0)
-
-
-def load_best(job: TrainingJob, weights: Weights, last: Checkpoint) -> None:
-    """Put the weights of the best checkpoint into the model."""
-    best = name_checkpoint(job.checkpoints, last.best_step)
-    if reason := explain_damage(best, job.digest):
-        raise RunError(
-            where=str(best),
-            message=f"the best checkpoint was damaged meanwhile: {reason}",
-            hint="run again: training goes on from the newest good checkpoint",
-        )
-    weights.read(best)

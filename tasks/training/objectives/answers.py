@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,15 @@ class JudgedSplit:
             judged.update(repr((answer.input_ids, answer.labels)).encode())
         return digest_value([self.split.digest, judged.hexdigest()])
 
+    def count_tokens(self, indices: Iterable[int]) -> int:
+        """Return the tokens that training on some examples passes through the model.
+
+        Each prompt comes with two answers: chosen and rejected, or its own and a foreign one.
+        """
+        lengths = self.split.lengths
+        second = [len(answer.input_ids) for answer in self.rejected] or lengths
+        return sum(lengths[index] + second[index] for index in indices)
+
     @cached_property
     def longest_tokens(self) -> int:
         """Tokens of the longest answer with its prompt."""
@@ -88,9 +97,9 @@ def judge_split(
     """
     examples = read_examples(formatted / "examples" / f"{split.name}.jsonl")
     assert [example.id for example in examples] == split.ids, "examples and tokens differ"
+    check_judged(examples, objective)
     if objective == "kto":
-        return JudgedSplit(split, labels=_read_labels(examples))
-    _check_pairs(examples, objective)
+        return JudgedSplit(split, labels=tuple(bool(example.label) for example in examples))
     rejected = _render_rejected(examples, renderer)
     judged = JudgedSplit(split, rejected=tuple(rejected))
     _check_lengths(examples, rejected, max_length)
@@ -98,7 +107,19 @@ def judge_split(
     return judged
 
 
-def _read_labels(examples: Sequence[Example]) -> tuple[bool, ...]:
+def check_judged(examples: Sequence[Example], objective: str) -> None:
+    """Refuse rows that do not hold what an objective learns from.
+
+    Raises:
+        RequestError: Naming the rows without a rejected answer, or without a label.
+    """
+    if objective == "kto":
+        _check_labelled(examples)
+    else:
+        _check_pairs(examples, objective)
+
+
+def _check_labelled(examples: Sequence[Example]) -> None:
     without = [example for example in examples if example.label is None]
     if without:
         raise RequestError(
@@ -107,7 +128,6 @@ def _read_labels(examples: Sequence[Example]) -> tuple[bool, ...]:
             allowed="rows with prompt, completion and label (data.format: kto)",
             hint="for rows with chosen and rejected answers: dpo or orpo",
         )
-    return tuple(bool(example.label) for example in examples)
 
 
 def check_labels(judged: JudgedSplit) -> None:

@@ -13,28 +13,24 @@ from configs.errors import RequestError
 from configs.schema import ModelConfig, TrainingConfig
 from tasks.records.extras import require_package
 from tasks.records.observer import Observer, SilentObserver
-from tasks.records.writing import read_json, write_jsonl
-from tasks.training.adapters import cast_inputs, cast_whole_modules
+from tasks.training.adapters import cast_inputs
 from tasks.training.attention import use_attention
 from tasks.training.cancellation import Cancellation
 from tasks.training.checkpoints import (
-    STATE_FILE,
     Checkpoint,
     find_newest_checkpoint,
     name_checkpoint,
 )
 from tasks.training.devices import Device, resolve_dtype
 from tasks.training.job import load_formatted_renderer, open_model, open_splits
-from tasks.training.models import DTYPES, count_parameters
 from tasks.training.objectives.answers import check_labels, judge_split
 from tasks.training.objectives.batches import plan_batches
 from tasks.training.objectives.job import PreferenceJob
 from tasks.training.objectives.loop import PreferenceLoop
-from tasks.training.result import TrainingResult, compute_mean_loss
+from tasks.training.result import TrainingResult, finish_training
 from tasks.training.stopping import ShouldStop
-from tasks.training.train import load_best
 from tasks.training.watchdog import Watchdog
-from tasks.training.weights import choose_weights, set_greedy_generation, write_model
+from tasks.training.weights import choose_weights, set_greedy_generation
 
 LOG = logging.getLogger("hone")
 
@@ -142,21 +138,14 @@ def _train(job: PreferenceJob, net: Any) -> TrainingResult:
             last = _run(job, loop)
     finally:
         watchdog.stop()
-    load_best(job, weights, last)
-    if model.method == "full":
-        net.to(DTYPES[job.dtype])
-    else:
-        cast_whole_modules(net, DTYPES[job.dtype])
-    num_bytes = write_model(net, weights, job.formatted / "tokenizer", job.out / "model")
-    return _record_result(job, loop, last, num_bytes)
+    return finish_training(job, loop, weights, last)
 
 
 def _run(job: PreferenceJob, loop: PreferenceLoop) -> Checkpoint:
     """Train to the end from the newest good checkpoint; return the last one."""
-    patience, plan = job.training.early_stopping_patience, job.plan
+    plan = job.plan
     start = find_newest_checkpoint(job.checkpoints, loop.training_digest)
-    is_stopped = start and patience is not None and start.num_bad_validations >= patience
-    if start and (start.step >= plan.num_steps or is_stopped):
+    if start and job.is_done(start):
         LOG.info("training is complete: %s", start.folder)
         return start
     LOG.info(
@@ -178,29 +167,3 @@ def _run(job: PreferenceJob, loop: PreferenceLoop) -> Checkpoint:
     step = loop.state.global_step
     best_step = loop.state.best_global_step or step
     return Checkpoint(name_checkpoint(job.checkpoints, step), step, best_step, 0)
-
-
-def _record_result(
-    job: PreferenceJob, loop: PreferenceLoop, last: Checkpoint, num_bytes: int
-) -> TrainingResult:
-    history = read_json(last.folder / STATE_FILE)["log_history"]
-    history_path = job.out / "history.jsonl"
-    write_jsonl(history_path, history)
-    metrics = {"train_loss": compute_mean_loss(history)}
-    for record in history:
-        if record["step"] == last.best_step and "eval_loss" in record:
-            metrics |= {n: value for n, value in record.items() if n.startswith("eval_")}
-    if loop.meter.seconds:
-        metrics["tokens_per_second"] = loop.meter.tokens / loop.meter.seconds
-        metrics["validation_seconds"] = loop.validation_seconds
-    total, trainable = count_parameters(loop.model)
-    LOG.info("best step %d of %d; %.2f MB of weights", last.best_step, last.step, num_bytes / 1e6)
-    return TrainingResult(
-        num_parameters=total,
-        num_trainable_parameters=trainable,
-        num_bytes=num_bytes,
-        num_steps=last.step,
-        best_step=last.best_step,
-        metrics=metrics,
-        history_path=history_path,
-    )
