@@ -23,7 +23,7 @@ from tasks.records.locks import hold_lock
 from tasks.records.runs import check_home
 from tasks.report import end_badly
 from tasks.resolve import release_models
-from tasks.search import ask_trial, list_trials, open_study
+from tasks.search import ask_trial, count_trials, list_trials, open_study
 from tasks.sweep import (
     SweepResult,
     choose_objective,
@@ -119,7 +119,7 @@ def search(
     study = open_study(Path(inputs.family.folder), inputs.family.name, inputs.direction)
     begin = time.monotonic()
     num_failures = 0
-    while len(list_trials(study, space)) < num_trials:
+    while len(list_trials(study, space)) < count_trials(space, num_trials):
         if timeout_seconds is not None and time.monotonic() - begin >= timeout_seconds:
             return
         trial, params = ask_trial(study, space, seed)

@@ -39,6 +39,7 @@ def format_rows(data: DataVersion, config: RunConfig) -> FormattedData:
     with TaskObserver("format") as observer:
         handle = format_version(data, config, observer)
     check_gate(handle, config)
+    check_objective(handle, config)
     report = (handle.folder / "data_report.md").read_text(encoding="utf-8")
     preview = (handle.folder / "preview.md").read_text(encoding="utf-8")
     create_markdown_artifact(f"{report}\n\n{preview}", key="data-report")
@@ -88,6 +89,24 @@ def check_gate(formatted: FormattedData, config: RunConfig) -> None:
             where="evaluation.metrics",
             hint="add it, or name other metrics in gate.primary_metrics",
         )
+
+
+def check_objective(formatted: FormattedData, config: RunConfig) -> None:
+    """Refuse rows that the objective cannot learn from, before anything is evaluated or trained.
+
+    Raises:
+        RequestError: Naming the rows without a rejected answer, or without a label.
+    """
+    objective = config.training.objective
+    if objective == "sft":
+        return
+    from tasks.formatting.rows.examples import read_examples
+    from tasks.training.objectives.answers import check_judged
+
+    for split in ("train", "validation"):
+        if split in formatted.splits:
+            path = formatted.folder / "examples" / f"{split}.jsonl"
+            check_judged(read_examples(path), objective)
 
 
 def find_template(chat_template: str | None) -> str | None:

@@ -30,7 +30,7 @@ from tasks.records.results import StageResults
 from tasks.records.writing import read_json, write_json
 from tasks.training.devices import detect_device
 from tasks.training.peak_memory import PEAK_MEMORY
-from tasks.training.plan import TrainingPlan, plan_training
+from tasks.training.plan import JUDGED_TOKENS, TrainingPlan, plan_training
 
 LOG = logging.getLogger("hone")
 MAX_PILOT_STEPS = 100
@@ -40,8 +40,8 @@ SETS = ("golden", "dev", "validation")
 SHORTENED = {
     "training.eval_strategy": "no",
     "training.eval_steps": None,
-    "training.save_strategy": "best",
-    "training.save_steps": None,
+    "training.save_strategy": "steps",
+    "training.save_steps": MAX_PILOT_STEPS,
     "training.early_stopping_patience": None,
 }
 
@@ -132,6 +132,9 @@ def _build(
     assert trained, "the pilot has not trained"
     whole, tokens = plan_whole(config, formatted)
     _, pilot_tokens = plan_whole(shortened, formatted)
+    # Of judged answers both pass through the model: the pilot knows how many tokens that are.
+    passed = int(trained.metrics.get(JUDGED_TOKENS, pilot_tokens))
+    tokens, pilot_tokens = round(tokens * passed / pilot_tokens), passed
     (split,) = results.arms["finetuned"].metrics
     timings = {arm: Timing(e, formatted, split, config) for arm, e in results.arms.items()}
     evaluation = sum(timing.forecast_evaluation() for timing in timings.values())

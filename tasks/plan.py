@@ -10,7 +10,7 @@ from typing import Any
 
 from configs.errors import RequestError
 from configs.schema import RunConfig
-from tasks.format import check_gate, format_version
+from tasks.format import check_gate, check_objective, format_version
 from tasks.formatting.rows.examples import digest_questions, read_examples
 from tasks.records.extras import check_extras
 from tasks.records.handles import DataVersion, FormattedData, Record, RowCounts, SplitRecord
@@ -119,6 +119,7 @@ def plan_run(config: RunConfig) -> Plan:
     data = pin_inputs(config.data, config.model)
     formatted = format_version(data, config, SilentObserver())
     check_gate(formatted, config)
+    check_objective(formatted, config)
     return Plan.model_validate(
         {
             "data_commit": data.commit,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import math
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +21,7 @@ LOG = logging.getLogger("hone")
 STORAGE = "study.db"
 AGAIN = "again"  # the number of the trial whose process died, and whose settings these are
 REASON = "reason"
+MAX_COMBINATIONS = 32  # of choices: up to here each is tried once, and nothing is guessed
 TRIALS_BEFORE_PRUNING = 5  # nothing is known to be bad before
 
 Direction = Literal["minimize", "maximize"]
@@ -78,8 +82,37 @@ def ask_trial(study: optuna.Study, space: Space, seed: int) -> tuple[optuna.Tria
     # Seeded afresh for each trial: a resumed search would else draw its first numbers again.
     number = len(list_trials(study, space))
     study.sampler = optuna.samplers.TPESampler(seed=seed + number)
+    _queue_untried(study, space, seed)
     trial = study.ask({d.key: build_distribution(d) for d in space})
     return trial, decode_params(space, trial.params)
+
+
+def count_trials(space: Space, asked: int) -> int:
+    """Return how many trials there are to run: a small space of choices may hold fewer."""
+    return min(asked, len(_list_combinations(space)) or asked)
+
+
+def _list_combinations(space: Space) -> list[dict[str, Any]]:
+    """Return all settings of a small space of choices, as Optuna stores them; of others none."""
+    size = math.prod(len(d.values) if d.kind == "choice" else math.inf for d in space)
+    if size > MAX_COMBINATIONS:
+        return []
+    keys = [d.key for d in space]
+    values = itertools.product(*([encode_choice(v) for v in d.values] for d in space))
+    return [dict(zip(keys, combination, strict=True)) for combination in values]
+
+
+def _queue_untried(study: optuna.Study, space: Space, seed: int) -> None:
+    """Have a small space of choices tried whole, each combination once, in the seed's order."""
+    from optuna.trial import TrialState
+
+    combinations = _list_combinations(space)
+    if not combinations or study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        return
+    random.Random(seed).shuffle(combinations)  # noqa: S311 - an order, no secret
+    tried = [trial.params for trial in study.get_trials(deepcopy=False)]
+    if untried := [found for found in combinations if found not in tried]:
+        study.enqueue_trial(untried[0])
 
 
 def build_distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:

@@ -100,6 +100,6 @@ def draw_panel(axes: Any, panel: Panel) -> None:
         )  # fmt: skip
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(panel.label, fontsize=8)
-    axes.set_xlim(0, 1.35 * max([*ends, 1e-9]))
+    axes.set_xlim(0, 1.35 * (max(ends, default=0) or 1))  # nothing but zeros has no scale
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")

@@ -10,6 +10,8 @@ from configs.schema import TrainingConfig
 from tasks.formatting.tokens.packing import pack_best_fit, plan_steps
 
 Row = tuple[int, ...]
+JUDGED_TOKENS = "judged_tokens"
+"""Metric of a training on judged answers: the tokens of all its steps, both answers counted."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 LOG = logging.getLogger("hone")
 LEAST_SECONDS = 600.0
+SAVING_SECONDS = 3600.0  # full weights and their optimiser, on a slow shared disk
 TIMES_THE_MEDIAN = 20
 MEASURED_STEPS = 200
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -25,7 +26,8 @@ class Watchdog(TrainerCallback):  # type: ignore[misc]
 
     A hung kernel or collective never returns to Python, so no exception can end it; heartbeats go
     on meanwhile, because they come from a thread. The process ends with exit code 1, with where
-    each thread stands on stderr; the same run goes on from its last checkpoint.
+    each thread stands on stderr; the same run goes on from its last checkpoint. A checkpoint gets
+    an hour: ended in the middle, it would be begun again and again.
 
     Args:
         least_seconds: Time that every step gets.
@@ -37,11 +39,14 @@ class Watchdog(TrainerCallback):  # type: ignore[misc]
         self._durations: list[float] = []
         self._last_sign = time.monotonic()
         self._step = 0
+        self._may_save = False
         self._ended = threading.Event()
 
     @property
     def patience_seconds(self) -> float:
-        """How long the step at hand may take."""
+        """How long the step at hand may take, or the checkpoint after it."""
+        if self._may_save:
+            return max(self.least_seconds, SAVING_SECONDS)
         median = statistics.median(self._durations) if self._durations else 0.0
         return max(self.least_seconds, TIMES_THE_MEDIAN * median)
 
@@ -51,8 +56,13 @@ class Watchdog(TrainerCallback):  # type: ignore[misc]
         self._ended.clear()
         threading.Thread(target=self._watch, name="training-watchdog", daemon=True).start()
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        """Note that nothing is being saved."""
+        self._may_save = False
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Take the step as a sign of life."""
+        self._may_save = control.should_save
         now = time.monotonic()
         self._durations = [*self._durations[1 - MEASURED_STEPS :], now - self._last_sign]
         self._step = state.global_step
@@ -66,10 +76,12 @@ class Watchdog(TrainerCallback):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Take a row of a validation as a sign of life: a large split takes long."""
+        self._may_save = False
         self._last_sign = time.monotonic()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """Take a validation as a sign of life, and as no step."""
+        """Take a validation as a sign of life, and as no step; a new best is saved after it."""
+        self._may_save = True
         self._last_sign = time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import RequestError
-from configs.load import load_config
+from configs.load import apply_overrides, load_config
 from flows.results import RunResult, check_pilot
 from tasks.pilot import MAX_PILOT_STEPS, choose_split
 from tasks.records.handles import FormattedData, RowCounts, SplitRecord
@@ -90,3 +90,13 @@ def test_golden_goes_before_dev_and_test_is_never_taken() -> None:
     assert choose_split(make_formatted("train", "validation", "test")) == "validation"
     with pytest.raises(RequestError, match="left to the gate"):
         choose_split(make_formatted("train", "test"))
+
+
+def test_a_shortened_run_is_one_that_every_engine_takes() -> None:
+    from tasks.pilot import SHORTENED
+    from tasks.training.engines.llamafactory.checks import check_request
+
+    own = {"training.engine": "llamafactory", "training.packing": False}
+    asked = {**own, "training.max_steps": MAX_PILOT_STEPS, **SHORTENED}
+    config = apply_overrides(load_config("tiny-full"), asked)
+    check_request(config.model, config.training)

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from configs.search_space import Dimension, Space
-from tasks.search import Direction, Pruner, ask_trial, find_best, list_trials, open_study
+from tasks.search import (
+    Direction,
+    Pruner,
+    ask_trial,
+    count_trials,
+    find_best,
+    list_trials,
+    open_study,
+)
 
 SPACE: Space = (
     Dimension("model.lora_target_modules", "choice", values=("all-linear", ["q_proj", "v_proj"])),
@@ -85,3 +93,20 @@ def test_a_validation_is_reported_once(tmp_path: Path) -> None:
         pruner.report(step, loss)
     study.tell(trial, 1.5)
     assert study.trials[0].intermediate_values == {1: 2.0, 2: 1.5}
+
+
+def test_a_small_space_of_choices_is_tried_whole_and_once(tmp_path: Path) -> None:
+    space: Space = (
+        Dimension("model.lora_r", "choice", values=(4, 8, 16)),
+        Dimension("model.lora_target_modules", "choice", values=("all-linear", ["q_proj"])),
+    )
+    tried = []
+    for _ in range(count_trials(space, 20)):
+        study = open_study(tmp_path, "study", "minimize")  # each by a process of its own
+        trial, params = ask_trial(study, space, seed=3)
+        study.tell(trial, params["model.lora_r"])
+        tried.append(params)
+    assert len(tried) == 6
+    assert all(tried.count(params) == 1 for params in tried)
+    assert count_trials(space, 2) == 2
+    assert count_trials(SPACE, 20) == 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tasks.training.objectives.answers import check_labels, judge_split
 from tasks.training.objectives.batches import plan_batches
 from tasks.training.objectives.job import PreferenceJob
 from tasks.training.objectives.loop import PreferenceLoop
+from tasks.training.plan import JUDGED_TOKENS
 from tasks.training.result import TrainingResult, finish_training
 from tasks.training.stopping import ShouldStop
 from tasks.training.watchdog import Watchdog
@@ -138,7 +140,10 @@ def _train(job: PreferenceJob, net: Any) -> TrainingResult:
             last = _run(job, loop)
     finally:
         watchdog.stop()
-    return finish_training(job, loop, weights, last)
+    result = finish_training(job, loop, weights, last)
+    indices = (index for row in job.plan.rows for index in row)
+    passed = {JUDGED_TOKENS: float(job.judged.count_tokens(indices))}
+    return replace(result, metrics=result.metrics | passed)
 
 
 def _run(job: PreferenceJob, loop: PreferenceLoop) -> Checkpoint:

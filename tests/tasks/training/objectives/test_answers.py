@@ -161,3 +161,9 @@ def test_means_do_not_depend_on_batches(labelled: Path, renderer: Renderer) -> N
     assert found["eval_rewards/chosen"] == (counts[0] + 4 * counts[1]) / sum(counts)
     assert "eval_logits/chosen" not in found
     assert means.take() == {}
+
+
+def test_the_tokens_of_both_answers_are_counted(pairs: Path, renderer: Renderer) -> None:
+    judged = judge(pairs, renderer, "dpo")
+    batch = collate_pairs(judged, [3, 0, 7], pad_token_id=0)
+    assert judged.count_tokens([3, 0, 7]) == batch.num_tokens
