@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import os
 import signal
@@ -45,7 +46,11 @@ def end_with_run(seconds_between_looks: float = SECONDS_BETWEEN_LOOKS) -> Iterat
                     os._exit(128 + signal.SIGTERM)
                 return
 
-    threading.Thread(target=watch, name="end-with-run", daemon=True).start()
+    # Prefect's settings, the server's address among them, belong to the context, not the process.
+    surroundings = contextvars.copy_context()
+    threading.Thread(
+        target=surroundings.run, args=(watch,), name="end-with-run", daemon=True
+    ).start()
     try:
         yield
     finally:

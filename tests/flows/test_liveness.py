@@ -19,6 +19,7 @@ import sys, time
 from pathlib import Path
 from prefect import flow
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.liveness import end_with_run
 from tasks.records.locks import hold_lock
 
@@ -28,15 +29,16 @@ def wait():
         print(FlowRunContext.get().flow_run.id, flush=True)
         time.sleep(float(sys.argv[2]))
 
-wait()
+with temporary_settings({PREFECT_API_URL: sys.argv[3]}):
+    wait()
 """
 
 
 def start_flow(home: Path, server: str, seconds: float) -> tuple[subprocess.Popen[str], str]:
     """Start a flow that holds a lock and waits; return its process and the flow run's id."""
     process = subprocess.Popen(
-        [sys.executable, "-c", FLOW, str(home / "entry.lock"), str(seconds)],
-        cwd=ROOT, env=make_environment(home, PREFECT_API_URL=server), text=True,
+        [sys.executable, "-c", FLOW, str(home / "entry.lock"), str(seconds), server],
+        cwd=ROOT, env=make_environment(home, PREFECT_API_URL=""), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
