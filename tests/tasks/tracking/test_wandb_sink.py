@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -36,7 +38,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(f"WANDB_{name}")
     wandb.teardown()
     yield tmp_path
-    wandb.teardown()
+    with warnings.catch_warnings():  # wandb does not wait for a process of its own that was killed
+        warnings.simplefilter("ignore", ResourceWarning)
+        wandb.teardown()
+        gc.collect()
 
 
 def make_run(home: Path) -> WandbRun:
