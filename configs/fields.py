@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from configs.metrics import METRIC_PATTERN
 from configs.schema import NAME_PATTERN, RunConfig
 
 BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
@@ -16,7 +17,10 @@ TYPE_WORDS = {
     "string": "text",
     "null": "null",
 }
-PATTERN_WORDS = {NAME_PATTERN: 'a name of letters, digits, ".", "_" and "-"'}
+PATTERN_WORDS = {
+    NAME_PATTERN: 'a name of letters, digits, ".", "_" and "-"',
+    METRIC_PATTERN: "another metric that evaluation computes",
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ def describe_allowed(entry: dict[str, Any]) -> str:
 
 def describe_items(entry: dict[str, Any]) -> str:
     """Say in words what a list may hold."""
+    if "anyOf" in entry:
+        return " or ".join(describe_items(option) for option in entry["anyOf"])
     choices = collect_choices(entry)
     return f"({', '.join(choices)})" if choices else describe_allowed(entry)
 

@@ -63,11 +63,21 @@ def hold_template(value: str, folder: Path) -> str:
     return hold_path(value, folder) if value.endswith(".jinja") else value
 
 
+def hold_function(value: str, folder: Path) -> str:
+    """Return `FOLDER/FILE.py:FUNCTION` as a loaded config holds it; `MODULE:FUNCTION` stays."""
+    file, sign, function = value.rpartition(":")
+    return f"{hold_path(file, folder)}{sign}{function}" if file.endswith(".py") else value
+
+
 RULES = {
     ("data", "source"): hold_source,
     ("model", "model_name_or_path"): hold_base,
     ("model", "chat_template"): hold_template,
     ("training", "teacher"): hold_base,
+}
+RULES_OF_EACH = {
+    ("data", "eval_sources"): hold_source,
+    ("evaluation", "custom_metrics"): hold_function,
 }
 
 
@@ -85,10 +95,11 @@ def hold_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         part = held.get(section)
         if isinstance(part, dict) and isinstance(part.get(name), str):
             part[name] = hold(part[name], folder)
-    data = held.get("data")
-    if isinstance(data, dict) and isinstance(data.get("eval_sources"), dict):
-        data["eval_sources"] = {
-            name: hold_source(source, folder) if isinstance(source, str) else source
-            for name, source in data["eval_sources"].items()
-        }
+    for (section, name), hold in RULES_OF_EACH.items():
+        part = held.get(section)
+        if isinstance(part, dict) and isinstance(part.get(name), dict):
+            part[name] = {
+                key: hold(value, folder) if isinstance(value, str) else value
+                for key, value in part[name].items()
+            }
     return held

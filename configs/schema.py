@@ -7,6 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from configs.metrics import (
+    DEFAULT_METRICS,
+    CustomMetricName,
+    JsonSchema,
+    MetricFunction,
+    MetricName,
+    MetricReference,
+    Pattern,
+    check_deciding,
+)
 from configs.objectives import LossType, check_objective
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -17,11 +27,6 @@ FormatName = Literal[
     "messages", "prompt-completion", "alpaca", "sharegpt", "preference", "kto", "text"
 ]
 QualityRule = Literal["repeated_lines", "repeated_ngrams", "truncated_json"]
-MetricName = Literal[
-    "exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu", "nll", "perplexity"
-]
-
-
 TrackerName = Literal["mlflow", "tensorboard", "wandb"]
 
 
@@ -428,13 +433,21 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """How models are scored."""
 
-    metrics: tuple[MetricName, ...] = Field(
-        default=(
-            "exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu", "nll", "perplexity",
-        ),
-        title="Metrics",
-    )  # fmt: skip
-    """What is computed for each example and split."""
+    metrics: tuple[MetricName, ...] = Field(default=DEFAULT_METRICS, title="Metrics")
+    """What is computed for each example, split and slice; docs/metrics.md has the formulas. Metrics
+    that other keys here ask for are added."""
+    custom_metrics: dict[CustomMetricName, MetricFunction] = Field(
+        default={}, title="Metrics of your own"
+    )
+    """Metrics by name, each `MODULE:FUNCTION` or `FOLDER/FILE.py:FUNCTION`: a function that takes
+    any of `prediction`, `reference`, `prompt` and `fields` of a row and returns a number, more
+    being better; the metric is the mean."""
+    answer_pattern: Pattern = Field(default=None, title="Pattern of answers")
+    """A regular expression that a whole answer must match; gives the metric `format_valid`."""
+    answer_schema: JsonSchema = Field(default={}, title="JSON schema of answers")
+    """The JSON schema that an answer must be an instance of; gives the metric `format_valid`."""
+    slice_by: tuple[str, ...] = Field(default=(), title="Slice by")
+    """Fields of the rows, such as `kind`, for each of whose values metrics are given too."""
     max_new_tokens: PositiveInt = Field(default=256, title="New tokens")
     """Longest answer; an answer that does not end by itself is counted."""
     per_device_eval_batch_size: PositiveInt = Field(default=32, title="Batch size")
@@ -442,12 +455,27 @@ class EvaluationConfig(Section):
     num_samples: PositiveInt | None = Field(default=None, title="Samples")
     """Evaluate only this many rows of each set (the first by hash); by default all."""
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """All metrics that are computed, those that other keys ask for last."""
+        has_format = self.answer_pattern is not None or bool(self.answer_schema)
+        asked = ("format_valid",) if has_format else ()
+        return (*self.metrics, *asked, *self.custom_metrics)
+
+    @property
+    def describes_predictions(self) -> dict[str, Any]:
+        """What determines answers and scores: all but how they are summed up."""
+        return self.model_dump(mode="json", exclude={"slice_by"})
+
 
 class GateConfig(Section):
     """The rule by which a candidate is better; see docs/decision.md."""
 
-    primary_metrics: tuple[MetricName, ...] | None = Field(default=None, title="Primary metrics")
-    """The metrics that decide on `test`; by default chosen from the data before training."""
+    primary_metrics: tuple[MetricReference, ...] | None = Field(
+        default=None, title="Primary metrics"
+    )
+    """The metrics that decide on `test`, those of `evaluation.custom_metrics` too; by default
+    chosen from the data before training."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(default=0.025, title="Alpha")
     """One-sided error rate, spent over the looks at one test set."""
     min_improvement: Annotated[float, Field(ge=0)] = Field(default=0.0, title="Least improvement")
@@ -563,9 +591,6 @@ class RunConfig(Section):
                 f"{self.training.objective}; allowed: keep with kto, which learns from undesired "
                 "answers too, and filter with all others"
             )
-        missing = set(self.gate.primary_metrics or ()) - set(self.evaluation.metrics)
-        if missing:
-            raise ValueError(
-                f"gate.primary_metrics names {sorted(missing)}, which evaluation.metrics leaves out"
-            )
+        primaries = self.gate.primary_metrics or ()
+        check_deciding("gate.primary_metrics", primaries, self.evaluation.metric_names)
         return self

@@ -20,7 +20,7 @@ from tasks.compare import (
     track_arm,
     track_comparison,
 )
-from tasks.evaluate import evaluate
+from tasks.evaluate import check_scoring, evaluate
 from tasks.evaluation.comparison import Comparison
 from tasks.format import format_rows
 from tasks.pilot import choose_split
@@ -61,6 +61,7 @@ def compare(
     configs = {name: apply_overrides(c, overrides or {}) for name, c in configs.items()}
     for config in configs.values():
         check_extras(config)
+        check_scoring(config)
     contestants = prepare_contestants(configs)
     first = contestants[0]
     split = choose_split(first.formatted, SETS)

@@ -16,7 +16,7 @@ from flows.liveness import end_with_run
 from flows.pilot import make_pilot
 from flows.results import RunResult, Stage, check_pilot, summarize_run
 from tasks.decide import decide, take_look
-from tasks.evaluate import evaluate
+from tasks.evaluate import check_scoring, evaluate
 from tasks.figures import draw_early
 from tasks.format import format_rows
 from tasks.pilot import shorten_run
@@ -64,6 +64,7 @@ def finetune(
     check_home()
     config = apply_overrides(config, overrides or {})
     check_extras(config)
+    check_scoring(config)
     check_trackers(config)
     results = StageResults()
 

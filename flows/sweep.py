@@ -15,6 +15,7 @@ from configs.load import apply_overrides
 from configs.schema import RunConfig
 from configs.search_space import Space, check_space
 from flows.environment import prepare_environment
+from tasks.evaluate import check_scoring
 from tasks.format import format_rows
 from tasks.pilot import choose_split
 from tasks.records.extras import check_extras, require_package
@@ -77,6 +78,7 @@ def sweep(
     check_home()
     config = apply_overrides(config, overrides or {})
     check_extras(config)
+    check_scoring(config)
     dimensions = check_space(Layer(space), config)
     data = version(config.data, config.model)
     formatted = format_rows(data, config)

@@ -10,6 +10,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs.schema import ModelConfig, RunConfig
+from tasks.evaluation.custom_metrics import digest_custom_metrics
+from tasks.evaluation.slices import check_slices
 from tasks.observe import TaskObserver
 from tasks.records.digests import digest_code, digest_folder, find_versions
 from tasks.records.entries import reuse_or_build
@@ -22,7 +24,31 @@ from tasks.training.devices import detect_device
 LOG = logging.getLogger("hone")
 NOT_EVALUATED = {"train", "validation"}
 LOADING = ("tasks.training.models", "tasks.training.adapters", "tasks.training.shared_base")
-LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "nltk")
+LIBRARIES = ("torch", "transformers", "peft", "rouge-score", "nltk", "sacrebleu", "jsonschema")
+
+
+def check_scoring(config: RunConfig) -> None:
+    """Refuse metrics of the user's own that cannot be computed, before anything is done.
+
+    Raises:
+        RequestError: Naming the key, and what is wrong with the function.
+    """
+    digest_custom_metrics(config.evaluation.custom_metrics)
+
+
+def check_slicing(formatted: FormattedData, config: RunConfig, splits: Sequence[str]) -> None:
+    """Refuse fields that the rows cannot be sliced by, before anything is answered.
+
+    Raises:
+        RequestError: No row of these splits has the field, or it has too many values.
+    """
+    if not config.evaluation.slice_by:
+        return
+    from tasks.formatting.rows.examples import iter_examples
+
+    folder = formatted.folder / "examples"
+    rows = (row for split in splits for row in iter_examples(folder / f"{split}.jsonl"))
+    check_slices((row.fields for row in rows), config.evaluation.slice_by)
 
 
 @task(name="evaluate", task_run_name="evaluate-{arm}", cache_policy=NO_CACHE)
@@ -55,6 +81,7 @@ def evaluate_splits(
     observer: Observer,
 ) -> Evaluation:
     """Do what `evaluate` does on the named splits, without Prefect."""
+    check_slicing(formatted, config, splits)
     settings = find_settings(model, config.model)
     quantization = [settings.bnb_4bit_quant_type, settings.use_bnb_nested_quant]
     is_quantized = model.method == "qlora"
@@ -65,7 +92,8 @@ def evaluate_splits(
         ),
         "splits": {name: formatted.splits[name].digest for name in sorted(splits)},
         "template": formatted.template_digest,
-        "settings": config.evaluation.model_dump(mode="json"),
+        "settings": config.evaluation.describes_predictions,
+        "custom_metrics": digest_custom_metrics(config.evaluation.custom_metrics),
         "device": detect_device().kind,
         "code": digest_code("tasks.evaluation", "tasks.formatting", *LOADING),
         "versions": find_versions(*LIBRARIES, *(["bitsandbytes"] if is_quantized else [])),

@@ -38,7 +38,7 @@ def draw_figures(config: RunConfig, results: StageResults) -> Figures:
         "train": results.trained.digest if results.trained else None,
         "format": results.formatted.digest if results.formatted else None,
         "split": results.shown_split,
-        "metrics": config.evaluation.metrics,
+        "metrics": config.evaluation.metric_names,
         "max_length": config.training.max_length,
         "code": digest_code(
             "tasks.evaluation", "tasks.figures", "tasks.formatting.inspection.length_plot"
@@ -63,7 +63,7 @@ def read_intervals(
     from tasks.evaluation.significance import Bounds
 
     stored = read_json(figures.folder / INTERVALS)
-    metrics = config.evaluation.metrics
+    metrics = config.evaluation.metric_names
     return {
         arm: {
             split: {name: Bounds(*found[name]) for name in metrics if name in found}
@@ -82,7 +82,8 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Figures:
 
     predictions = {arm: read_splits(e.folder) for arm, e in results.arms.items()}
     intervals = {
-        arm: bound_splits(splits, config.evaluation.metrics) for arm, splits in predictions.items()
+        arm: bound_splits(splits, config.evaluation.metric_names)
+        for arm, splits in predictions.items()
     }
     trained = results.trained
     plots = draw_plots(

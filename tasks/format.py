@@ -83,7 +83,7 @@ def check_gate(formatted: FormattedData, config: RunConfig) -> None:
             where="data.test_fraction",
             allowed="an evaluation set eval/test.*, data.eval_sources.test, or a share above 0",
         )
-    if missing := set(formatted.primary_metrics) - set(config.evaluation.metrics):
+    if missing := set(formatted.primary_metrics) - set(config.evaluation.metric_names):
         raise RequestError(
             message=f"{', '.join(sorted(missing))} decides on this data and is not computed",
             where="evaluation.metrics",

@@ -10,6 +10,7 @@ from typing import Any
 
 from configs.errors import RequestError
 from configs.schema import RunConfig
+from tasks.evaluate import NOT_EVALUATED, check_scoring, check_slicing
 from tasks.format import check_gate, check_objective, format_version
 from tasks.formatting.rows.examples import digest_questions, read_examples
 from tasks.records.extras import check_extras
@@ -116,9 +117,11 @@ def plan_run(config: RunConfig) -> Plan:
         RequestError: The run would be refused for its data, base model or configuration.
     """
     check_extras(config)
+    check_scoring(config)
     data = pin_inputs(config.data, config.model)
     formatted = format_version(data, config, SilentObserver())
     check_gate(formatted, config)
+    check_slicing(formatted, config, [s for s in formatted.splits if s not in NOT_EVALUATED])
     check_objective(formatted, config)
     return Plan.model_validate(
         {

@@ -26,6 +26,8 @@ from tasks.tracking.runs import finish_run, log_artifacts, log_metrics, open_run
 from tasks.tracking.store import find_tracking_uri, has_server, hide_password
 
 LOG = logging.getLogger("hone")
+SLICES = "slices.json"
+WRITTEN = ("report.md", "metrics.json", SLICES, "plots")
 TRACKED = "tracked"  # the file that says that MLflow has these results
 
 
@@ -33,7 +35,7 @@ TRACKED = "tracked"  # the file that says that MLflow has these results
 def report(run: RunFolder, config: RunConfig, results: StageResults) -> None:
     """Write the report, link the stages' results into the run folder, and tell the trackers."""
     written = write_report(config, results)
-    links = {name: written.folder / name for name in ("report.md", "metrics.json", "plots")}
+    links = {name: written.folder / name for name in WRITTEN if (written.folder / name).exists()}
     links |= {f"predictions/{arm}": e.folder / "predictions" for arm, e in results.arms.items()}
     if results.formatted:
         links["data"] = results.formatted.folder
@@ -52,6 +54,7 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
     key = {
         "results": {name: handle.digest for name, handle in sorted(results.handles.items())},
         "title": config.publish.name,
+        "slice_by": config.evaluation.slice_by,
         "code": digest_code(
             "tasks.evaluation",
             "tasks.report",
@@ -66,8 +69,14 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
 def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
     from tasks.evaluation.predictions import read_splits
     from tasks.evaluation.report import render_report
+    from tasks.evaluation.slices import slice_splits
 
     figures = draw_figures(config, results)
+    predictions = {arm: read_splits(e.folder) for arm, e in results.arms.items()}
+    slices = {
+        arm: slice_splits(splits, config.evaluation.slice_by, config.evaluation.metric_names)
+        for arm, splits in predictions.items()
+    }
     for name in (PLOTS, "data"):
         if (figures.folder / name).is_dir():
             shutil.copytree(figures.folder / name, entry / name)
@@ -77,7 +86,8 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
         publication=results.publication,
         evaluations=results.arms,
         intervals=read_intervals(figures, config, results),
-        predictions={arm: read_splits(e.folder) for arm, e in results.arms.items()},
+        predictions=predictions,
+        slices=slices,
         trained=results.trained,
         formatted=results.formatted,
         data=results.data,
@@ -87,6 +97,8 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
     )
     write_text(entry / "report.md", text)
     write_json(entry / "metrics.json", {arm: e.metrics for arm, e in results.arms.items()})
+    if config.evaluation.slice_by:
+        write_json(entry / SLICES, slices)
     return Handle(
         path=entry.relative_to(find_home()).as_posix(), digest=digest_file(entry / "report.md")
     )
@@ -106,7 +118,8 @@ def track_run(run: RunFolder, config: RunConfig, results: StageResults, written:
     if results.forecast:
         set_tags(tracked, {"hone.pilot": "true"})
         log_metrics(tracked, list_forecasts(results.forecast.whole))
-    log_artifacts(tracked, [written / "report.md", written / "plots", run.folder / "config.yaml"])
+    pages = [written / name for name in WRITTEN if (written / name).exists()]
+    log_artifacts(tracked, [*pages, run.folder / "config.yaml"])
     pages = [results.formatted.folder / name for name in ("data_report.md", "preview.md")]
     log_artifacts(tracked, [*pages, written / LENGTHS], folder="data")
     finish_run(tracked)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
 from configs.errors import RequestError
 from configs.load import apply_overrides, dump_config
+from configs.metrics import DEFAULT_METRICS, UNDECIDED
 from configs.preset_files import dump_preset
-from configs.schema import MetricName, RunConfig
+from configs.schema import RunConfig
 from configs.search_space import Space
-from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.metrics import find_metric
 from tasks.evaluation.tables import render_table
 from tasks.records.digests import digest_value
 from tasks.records.handles import FormattedData, Record
@@ -80,10 +81,11 @@ def choose_objective(
         RequestError: There is no such metric, it is not computed, or it has another direction.
     """
     metric = metric or formatted.primary_metrics[0]
-    allowed = (VALIDATION_LOSS, *get_args(MetricName))
+    allowed = (VALIDATION_LOSS, *DEFAULT_METRICS, *config.evaluation.metric_names)
+    allowed = tuple(name for name in dict.fromkeys(allowed) if name not in UNDECIDED)
     if metric not in allowed:
         raise RequestError(f"found {metric}", where="--metric", allowed=", ".join(allowed))
-    if metric != VALIDATION_LOSS and metric not in config.evaluation.metrics:
+    if metric != VALIDATION_LOSS and metric not in config.evaluation.metric_names:
         raise RequestError(
             f"{metric} is not computed", where="evaluation.metrics", hint="add it to the list"
         )
@@ -91,7 +93,7 @@ def choose_objective(
         raise RequestError(
             "eval_loss is not measured", where="training.eval_strategy", allowed="steps, epoch"
         )
-    is_more = metric != VALIDATION_LOSS and METRICS[metric].higher_is_better
+    is_more = metric != VALIDATION_LOSS and find_metric(metric).higher_is_better
     own: Direction = "maximize" if is_more else "minimize"
     if direction not in {None, own}:
         raise RequestError(

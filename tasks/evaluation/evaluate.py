@@ -17,9 +17,10 @@ from tasks.evaluation.generation import (
     find_context_length,
     generate_answers,
 )
-from tasks.evaluation.metrics import compute_metrics, score_answer
+from tasks.evaluation.metrics import compute_metrics
 from tasks.evaluation.nll import NllScore, score_nll
 from tasks.evaluation.predictions import Prediction, write_predictions
+from tasks.evaluation.scoring import Answered, Scorer, build_scorer
 from tasks.formatting.rows.examples import digest_prompt
 from tasks.records.handles import Kind
 from tasks.records.observer import Observer
@@ -72,17 +73,19 @@ def join_scored_text(example: Example) -> str:
 
 
 def build_prediction(
-    example: Example, reference: str, answer: Answer, nll: NllScore, metrics: Sequence[str]
+    example: Example, reference: str, answer: Answer, nll: NllScore, scorer: Scorer
 ) -> Prediction:
     """Put together what is known about one example; `reference` is its answer as rendered."""
-    is_text = not example.messages
-    scores = {} if is_text else score_answer(answer.text, reference, metrics)
+    is_text, prompt = not example.messages, describe_prompt(example.prompt)
+    answered = Answered(
+        answer.text, reference, prompt, example.fields, answer.ended, example.origin
+    )
     return Prediction(
         id=example.id,
         group=example.group,
         origin=example.origin,
         fields=example.fields,
-        prompt=describe_prompt(example.prompt),
+        prompt=prompt,
         prompt_digest=digest_prompt(example.messages, example.text),
         reference=example.text if is_text else reference,
         prediction=answer.text,
@@ -91,7 +94,7 @@ def build_prediction(
         nll_sum=nll.nll_sum,
         num_tokens=nll.num_tokens,
         num_bytes=len(join_scored_text(example).encode("utf-8", "surrogatepass")),
-        scores=scores,
+        scores={} if is_text else scorer.score(answered),
     )
 
 
@@ -144,15 +147,14 @@ def predict_examples(
     observer: Observer,
 ) -> tuple[list[Prediction], Timing]:
     """Answer and score examples with one model; writes nothing."""
+    scorer = build_scorer(evaluation)
     start = time.perf_counter()
     nll = score_examples(model, renderer, examples, kind, observer)
     middle = time.perf_counter()
     answers = answer_examples(model, renderer, examples, kind, evaluation, observer)
     end = time.perf_counter()
     predictions = [
-        build_prediction(
-            example, renderer.render_reference(example), answer, score, evaluation.metrics
-        )
+        build_prediction(example, renderer.render_reference(example), answer, score, scorer)
         for example, answer, score in zip(examples, answers, nll, strict=True)
     ]
     num_new_tokens = sum(prediction.num_new_tokens for prediction in predictions)
@@ -203,7 +205,9 @@ def evaluate_model(
     by_split = {name: [next(rest) for _ in examples] for name, examples in chosen.items()}
     for name, rows in by_split.items():
         write_predictions(out / "predictions" / f"{name}.jsonl", rows)
-    metrics = {name: compute_metrics(rows, evaluation.metrics) for name, rows in by_split.items()}
+    metrics = {
+        name: compute_metrics(rows, evaluation.metric_names) for name, rows in by_split.items()
+    }
     write_json(out / "metrics.json", metrics)
     write_timing(out / "timing.json", timing)
     LOG.info(

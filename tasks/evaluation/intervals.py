@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tasks.evaluation.metrics import find_metric, has_metric
+from tasks.evaluation.metrics import Metric, find_metric, has_metric
 from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.significance import Bounds, find_bounds, resample_sums, sum_groups
 
@@ -45,15 +44,15 @@ def bound_rows(
                 alpha=ALPHA,
                 num_groups=len(sums_GK),
             ),
-            highest=1.0 if metric.higher_is_better else math.inf,
+            metric,
         )
         for metric, part, drawn in zip(found, columns, resampled, strict=True)
     }
 
 
-def clip_bounds(bounds: Bounds, *, highest: float) -> Bounds:
-    """Return bounds within what a metric can be: from 0 to `highest`."""
-    return Bounds(bounds.value, max(bounds.lower, 0.0), min(bounds.upper, highest))
+def clip_bounds(bounds: Bounds, metric: Metric) -> Bounds:
+    """Return bounds within what a metric can be."""
+    return Bounds(bounds.value, max(bounds.lower, metric.lowest), min(bounds.upper, metric.highest))
 
 
 def bound_splits(

@@ -1,22 +1,16 @@
-"""Metrics by name: scores of one answer, and corpus values as a function of sums over rows."""
+"""Metrics by name: corpus values as a function of sums over rows."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.evaluation.bleu import (
-    combine_bleu,
-    count_bleu_sums,
-    score_sentence_bleu,
-    split_tokens,
-)
+from tasks.evaluation.bleu import combine_bleu, count_bleu_sums
+from tasks.evaluation.chrf import combine_chrf, count_chrf_sums
 from tasks.evaluation.predictions import Prediction
 
 Array = npt.NDArray[np.float64]
@@ -32,6 +26,17 @@ class Metric:
     """The row's numbers, K of them."""
     combine: Callable[[Array], Array]
     """The metric of sums with shape (..., K)."""
+    lowest: float = 0.0
+    """The least value that it can have."""
+    highest: float = 1.0
+    """The greatest value that it can have."""
+    has_direction: bool = True
+    """Whether more or less of it is better at all; if not, it decides nothing."""
+
+    @property
+    def mark(self) -> str:
+        """The arrow behind its name in tables."""
+        return ("↑" if self.higher_is_better else "↓") if self.has_direction else ""
 
     def collect_sums(self, predictions: Sequence[Prediction]) -> Array:
         """Return the rows' numbers, shape (rows, K)."""
@@ -45,61 +50,6 @@ class Metric:
         """Return by how much the candidate is better, in the metric's unit."""
         difference = candidate - opponent
         return difference if self.higher_is_better else -difference
-
-
-def score_exact_match(prediction: str, reference: str) -> float:
-    """Return 1 where both texts are equal once surrounding whitespace is stripped, else 0.
-
-    >>> score_exact_match(" -5 ", "-5"), score_exact_match("5", "-5")
-    (1.0, 0.0)
-    """
-    return float(prediction.strip() == reference.strip())
-
-
-def score_jaccard(prediction: str, reference: str) -> float:
-    """Return common tokens / all tokens of the two sets of words and marks; 1 for two empty texts.
-
-    >>> score_jaccard("a b", "b c")
-    0.3333333333333333
-    """
-    found, wanted = set(split_tokens(prediction)), set(split_tokens(reference))
-    return len(found & wanted) / len(found | wanted) if found | wanted else 1.0
-
-
-@functools.cache
-def load_rouge_scorer() -> Any:
-    """Return the scorer of the three ROUGE variants, without stemming."""
-    from rouge_score.rouge_scorer import RougeScorer  # import costs a second
-
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
-
-
-def score_rouge(prediction: str, reference: str) -> dict[str, float]:
-    """Return ROUGE-1, ROUGE-2 (n-gram overlap) and ROUGE-L (longest common subsequence), each F1.
-
-    Case, punctuation and signs are ignored ("-5" equals "5"): for code-like answers
-    `exact_match` decides.
-
-    Source: Lin 2004; Google's `rouge_score`.
-    """
-    scores = load_rouge_scorer().score(reference, prediction)
-    return {name: float(score.fmeasure) for name, score in scores.items()}
-
-
-def score_answer(prediction: str, reference: str, metrics: Iterable[str]) -> dict[str, float]:
-    """Return one answer's scores for those of `metrics` that are about answers, by name."""
-    wanted = set(metrics)
-    scores: dict[str, float] = {}
-    if "exact_match" in wanted:
-        scores["exact_match"] = score_exact_match(prediction, reference)
-    if "jaccard" in wanted:
-        scores["jaccard"] = score_jaccard(prediction, reference)
-    if wanted & {"rouge1", "rouge2", "rougeL"}:
-        rouge = score_rouge(prediction, reference)
-        scores |= {name: value for name, value in rouge.items() if name in wanted}
-    if "bleu" in wanted:
-        scores["bleu"] = score_sentence_bleu(prediction, reference)
-    return scores
 
 
 def combine_ratio(sums: Array) -> Array:
@@ -125,6 +75,12 @@ def build_mean_metric(name: str) -> Metric:
     return Metric(name, True, lambda row: (row.scores[name], 1.0), combine_ratio)
 
 
+def build_custom_metric(name: str) -> Metric:
+    """Return a metric of the user's own, whose scores may be any numbers."""
+    mean = build_mean_metric(name)
+    return replace(mean, lowest=-math.inf, highest=math.inf)
+
+
 def sum_nats(row: Prediction) -> tuple[float, ...]:
     """Return a row's NLL in nats and its tokens."""
     return row.nll_sum, float(row.num_tokens)
@@ -135,27 +91,59 @@ def sum_bits(row: Prediction) -> tuple[float, ...]:
     return row.nll_sum / math.log(2), float(row.num_bytes)
 
 
-MEAN_METRICS = ("exact_match", "jaccard", "rouge1", "rouge2", "rougeL")
+def count_characters(row: Prediction) -> tuple[float, ...]:
+    """Return the characters of a row's answer and of its reference, whitespace around not."""
+    return float(len(row.prediction.strip())), float(len(row.reference.strip()))
+
+
+def combine_length_ratio(sums: Array) -> Array:
+    """Return Σ characters of the answers / Σ characters of the references."""
+    ratio: Array = sums[..., 0] / np.maximum(1.0, sums[..., 1])
+    return ratio
+
+
+MEAN_METRICS = (
+    "exact_match", "exact_match_normalised", "token_f1", "jaccard", "rouge1", "rouge2", "rougeL",
+    "stop_rate", "format_valid",
+)  # fmt: skip
+"""Means over rows of scores in [0, 1], as of all shares."""
 NLL_METRICS = ("nll", "perplexity")
 METRICS: dict[str, Metric] = {name: build_mean_metric(name) for name in MEAN_METRICS} | {
     "bleu": Metric(
         "bleu", True, lambda row: count_bleu_sums(row.prediction, row.reference), combine_bleu
     ),
-    "nll": Metric("nll", False, sum_nats, combine_ratio),
-    "perplexity": Metric("perplexity", False, sum_nats, combine_perplexity),
-}
-"""By the names of the contract. `nll` is Σ nats / Σ trained tokens, not a mean of row means."""
+    "chrf": Metric(
+        "chrf", True, lambda row: count_chrf_sums(row.prediction, row.reference), combine_chrf
+    ),
+    "length_ratio": Metric(
+        "length_ratio", True, count_characters, combine_length_ratio, highest=math.inf,
+        has_direction=False,
+    ),
+    "nll": Metric("nll", False, sum_nats, combine_ratio, highest=math.inf),
+    "perplexity": Metric("perplexity", False, sum_nats, combine_perplexity, highest=math.inf),
+}  # fmt: skip
+"""The built-in metrics by name, each registered here once.
+
+`nll` is Σ nats / Σ trained tokens, not a mean of row means; `stop_rate` is the share of answers
+that ended by themselves, `format_valid` that of answers with the asked-for form. A metric that is
+not here is one of the user's own: the mean of its scores.
+"""
 
 PER_BYTE_METRICS: dict[str, Metric] = {
-    "nll": Metric("nll", False, sum_bits, combine_ratio),
-    "perplexity": Metric("perplexity", False, sum_bits, combine_byte_perplexity),
+    "nll": Metric("nll", False, sum_bits, combine_ratio, highest=math.inf),
+    "perplexity": Metric("perplexity", False, sum_bits, combine_byte_perplexity, highest=math.inf),
 }
 """The same in bits per byte of text: comparable between models with different tokenizers."""
 
 
 def find_metric(name: str, *, same_tokenizer: bool = True) -> Metric:
-    """Return the metric called `name`; between tokenizers NLL is counted in bits per byte."""
-    return METRICS[name] if same_tokenizer else PER_BYTE_METRICS.get(name, METRICS[name])
+    """Return the metric called `name`; between tokenizers NLL is counted in bits per byte.
+
+    A name that is not built in is a user's own: the mean of its scores, more being better.
+    """
+    if not same_tokenizer and name in PER_BYTE_METRICS:
+        return PER_BYTE_METRICS[name]
+    return METRICS.get(name) or build_custom_metric(name)
 
 
 def has_metric(predictions: Sequence[Prediction], name: str) -> bool:
@@ -168,7 +156,7 @@ def has_metric(predictions: Sequence[Prediction], name: str) -> bool:
 def compute_metrics(predictions: Sequence[Prediction], metrics: Iterable[str]) -> dict[str, float]:
     """Return the corpus value of each metric that the rows carry, by name, in the order given."""
     return {
-        name: METRICS[name].compute(predictions)
+        name: find_metric(name).compute(predictions)
         for name in metrics
         if predictions and has_metric(predictions, name)
     }

@@ -21,7 +21,7 @@ class Prediction:
     origin: str
     """File and line that the example came from."""
     fields: dict[str, Any]
-    """Other scalar fields of the row, such as its kind, for slices."""
+    """Other scalar fields of the row, such as its kind: each is a way to slice, see slices.py."""
     prompt: str
     """The turns before the answer, as a person reads them; empty for `text` rows."""
     prompt_digest: str
@@ -41,7 +41,7 @@ class Prediction:
     num_bytes: int
     """UTF-8 bytes of the text that `nll_sum` is over, to compare across tokenizers."""
     scores: dict[str, float]
-    """Scores of the answer by metric name, each in [0, 1]."""
+    """Scores of the answer by metric name."""
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:

@@ -9,7 +9,14 @@ from tasks.evaluation.changes import Change, Changes, sort_changes
 from tasks.evaluation.forecasts import describe_forecast
 from tasks.evaluation.intervals import Intervals
 from tasks.evaluation.predictions import Prediction
-from tasks.evaluation.tables import ARM_TITLES, render_decision, render_metrics, render_table
+from tasks.evaluation.slices import SliceMetrics
+from tasks.evaluation.tables import (
+    ARM_TITLES,
+    render_decision,
+    render_metrics,
+    render_slices,
+    render_table,
+)
 from tasks.records.handles import (
     Arm,
     DataVersion,
@@ -180,6 +187,7 @@ def render_report(
     data: DataVersion | None = None,
     plots: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
+    slices: Mapping[Arm, Mapping[str, SliceMetrics]] | None = None,
     split: str = "test",
     forecast: WholeRun | None = None,
 ) -> str:
@@ -197,7 +205,8 @@ def render_report(
         data: The data version.
         plots: Paths of plots, relative to the report, by caption.
         links: Addresses of other views of the run, by name.
-        split: The split whose won and lost examples are shown.
+        slices: Each arm's metrics by split and slice, from `slice_splits`.
+        split: The split whose slices, won and lost examples are shown.
         forecast: What the whole run will take, where this is its pilot.
     """
     parts = [f"# Pilot of {title}" if forecast else f"# {title}"]
@@ -207,6 +216,8 @@ def render_report(
         parts += [render_decision(decision), render_publication(publication)]
     if intervals:
         parts.append(render_evaluation(evaluations or {}, intervals))
+    if slices:
+        parts += render_slices({arm: found.get(split, {}) for arm, found in slices.items()}, split)
     parts += [f"![{caption}]({path})" for caption, path in (plots or {}).items()]
     if changes := list_changes(predictions or {}, split):
         parts.append("## Won and lost examples")

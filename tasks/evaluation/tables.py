@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.metrics import find_metric
 from tasks.evaluation.significance import Bounds
+from tasks.evaluation.slices import SliceMetrics
 from tasks.records.handles import Arm, Check, Decision
 
 ARM_TITLES: dict[Arm, str] = {
     "baseline": "Baseline", "champion": "Champion", "finetuned": "Fine-tuned",
 }  # fmt: skip
+SLICE_METRICS = ("exact_match", "nll")
 VERDICT_TITLES = {
     "better": "Better",
     "not_better": "Not better",
@@ -42,13 +44,47 @@ def format_bounds(bounds: Bounds) -> str:
 def render_metrics(intervals: Mapping[Arm, Mapping[str, Bounds]]) -> str:
     """Return the table of one split: a metric a line, an arm a column, with 95 % intervals."""
     arms: list[Arm] = [arm for arm in ARM_TITLES if arm in intervals]
-    names = [name for name in METRICS if any(name in intervals[arm] for arm in arms)]
+    names = dict.fromkeys(name for arm in arms for name in intervals[arm])
     rows = []
     for name in names:
-        arrow = "↑" if METRICS[name].higher_is_better else "↓"
         bounds = [intervals[arm].get(name) for arm in arms]
-        rows.append([f"{name} {arrow}", *(format_bounds(b) if b else "" for b in bounds)])
+        title = f"{name} {find_metric(name).mark}".strip()
+        rows.append([title, *(format_bounds(b) if b else "" for b in bounds)])
     return render_table(["metric", *(ARM_TITLES[arm] for arm in arms)], rows)
+
+
+def render_slices(slices: Mapping[Arm, SliceMetrics], split: str) -> list[str]:
+    """Return a heading and a table for each field that the split was sliced by.
+
+    Shown are exact match, where there are answers, and NLL; `slices.json` has all metrics.
+    """
+    arms: list[Arm] = [arm for arm in ARM_TITLES if slices.get(arm)]
+    parts = []
+    for field, values in (slices[arms[0]] if arms else {}).items():
+        shown = [m for m in SLICE_METRICS if all(m in found for found in values.values())]
+        header = [
+            field,
+            "rows",
+            *(f"{m} ({ARM_TITLES[arm].lower()})" for m in shown for arm in arms),
+        ]
+        rows = [
+            [
+                value,
+                int(found["rows"]),
+                *(
+                    _show_number(slices[arm][field].get(value, {}).get(m))
+                    for m in shown
+                    for arm in arms
+                ),
+            ]
+            for value, found in values.items()
+        ]
+        parts += [f"### {split} by {field}", render_table(header, rows)]
+    return parts
+
+
+def _show_number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def render_checks(checks: Sequence[Check]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from configs.schema import MetricName
+from configs.metrics import MetricName
 from tasks.formatting.rows.examples import Example, digest_prompt, normalise_text
 from tasks.records.handles import Kind
 
