@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.load import load_config
+from configs.metrics import DEFAULT_METRICS
 from tests.flows.running import NUM_TEST_ROWS, Outcome, list_runs, list_versions, run_hone
 
 RESULT_KEYS = {
@@ -18,10 +19,7 @@ RESULT_KEYS = {
 STAGES = [
     "version", "format", "evaluate-baseline", "train", "evaluate-finetuned", "decide", "publish",
 ]  # fmt: skip
-METRICS = {
-    "exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu", "nll", "perplexity",
-    "tokens_per_second",
-}  # fmt: skip
+METRICS = {*DEFAULT_METRICS, "tokens_per_second"}
 HEAVY = {"torch", "transformers", "peft", "datasets"}
 HONE_AND_MODULES = """
 import sys
