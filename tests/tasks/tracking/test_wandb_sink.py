@@ -6,8 +6,8 @@ import gc
 import json
 import logging
 import socket
+import subprocess
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -38,10 +38,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(f"WANDB_{name}")
     wandb.teardown()
     yield tmp_path
-    with warnings.catch_warnings():  # wandb does not wait for a process of its own that was killed
-        warnings.simplefilter("ignore", ResourceWarning)
-        wandb.teardown()
-        gc.collect()
+    wandb.teardown()
+
+
+def kill(pid: int) -> None:
+    """Kill wandb's process, and wait for it in wandb's place, which never does.
+
+    Else its object says that it still runs, in whichever test it is freed.
+    """
+    [process] = [
+        found
+        for found in gc.get_objects()
+        if isinstance(found, subprocess.Popen) and found.pid == pid
+    ]
+    process.kill()
+    process.wait()
 
 
 def make_run(home: Path) -> WandbRun:
@@ -184,8 +195,7 @@ def test_its_process_may_die(
         observer.report_metrics({"loss": 2.0}, step=10)
         wait_for(lambda: any("UpsertBucket" in text for text in server.requests))
         [core] = [p for p in psutil.Process().children() if "wandb-core" in p.name()]
-        core.kill()
-        core.wait()
+        kill(core.pid)
         observer.report_metrics({"loss": 1.0}, step=20)
         wait_for(lambda: "are kept" in caplog.text)
         wait_for(lambda: sum("UpsertBucket" in text for text in server.requests) > 1)
