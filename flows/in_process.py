@@ -14,7 +14,7 @@ from flows.environment import prepare_environment
 from flows.logs import choose_logging, show_logs
 from tasks.records.digests import digest_value
 from tasks.records.home import find_home
-from tasks.records.imports import pause_collection
+from tasks.records.imports import NOT_NEEDED, leave_out, pause_collection
 from tasks.records.writing import write_text
 
 HEAVY = ("torch", "transformers.trainer", "datasets", "peft", "mlflow", "rouge_score.rouge_scorer")
@@ -90,5 +90,6 @@ def import_libraries() -> None:
 
     Not in a thread: imports change the filters of warnings, for all threads.
     """
-    for name in HEAVY:
-        importlib.import_module(name)
+    with leave_out(*NOT_NEEDED):
+        for name in HEAVY:
+            importlib.import_module(name)

@@ -12,7 +12,7 @@ from configs.errors import HoneError
 from tasks.publishing.probes import Probe, measure_logits
 from tasks.records.digests import digest_file, list_files
 from tasks.records.handles import Record
-from tasks.records.imports import pause_collection
+from tasks.records.imports import NOT_NEEDED, leave_out, pause_collection
 from tasks.records.writing import read_json, write_json
 from tasks.tracking.store import load_pyfunc
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def import_libraries() -> None:
     """Import what loading and answering need."""
-    with pause_collection():
+    with pause_collection(), leave_out(*NOT_NEEDED):
         import tasks.evaluation.generation
         import tasks.training.models  # noqa: F401
 
