@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from configs.errors import TROUBLESHOOTING, HoneError, RequestError, RunError
-from flows import experiment_cli
+from flows import experiment_cli, serving_cli
 from flows.cli_options import CONTEXT_SETTINGS, EXIT_CODES, Json, ModelName, Overrides, Preset
 from flows.data_cli import data_app
 from flows.environment import prepare_environment
@@ -104,29 +104,9 @@ def evaluate(
     )  # fmt: skip
 
 
-@app.command(epilog=EXIT_CODES)
-def generate(
-    model: ModelName,
-    prompt: Annotated[
-        str | None, typer.Option(help="Answer this; without it, a conversation begins.")
-    ] = None,
-    input_file: Annotated[
-        Path | None, typer.Option("--input", help="Answer each line (or each JSONL prompt).")
-    ] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0, max=1, help="Nucleus sampling.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
-    num_samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
-    as_json: Json = False,
-) -> int:
-    """Answer prompts, or talk when no prompt is given."""
-    from flows.commands.talk import answer_prompts
-
-    return answer_prompts(
-        model, prompt=prompt, input_file=input_file, temperature=temperature, top_p=top_p,
-        max_new_tokens=max_new_tokens, num_samples=num_samples, seed=seed, as_json=as_json,
-    )  # fmt: skip
+app.command(epilog=EXIT_CODES)(serving_cli.generate)
+app.command(epilog=EXIT_CODES)(serving_cli.serve)
+app.command(epilog=EXIT_CODES)(serving_cli.export)
 
 
 @app.command(epilog=EXIT_CODES)

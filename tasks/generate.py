@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from configs.errors import RequestError
 from tasks.records.observer import SilentObserver
 from tasks.resolve import ResolvedModel, resolve_model
+
+if TYPE_CHECKING:
+    from tasks.publishing.serving.answering import Delta
+
+Turns = Sequence[tuple[str, str]]
+Prompt = str | Turns
 
 
 class Speaker:
@@ -29,13 +36,17 @@ class Speaker:
 
         resolved: ResolvedModel = resolve_model(model)
         self._renderer = load_renderer(resolved.tokenizer_folder, None, resolved.kind)
-        self._kind = resolved.kind
         self._opened = ExitStack()
         self._model: Any = self._opened.enter_context(resolved.open())
 
+    @property
+    def has_turns(self) -> bool:
+        """Whether it answers conversations; else it continues texts."""
+        return self._renderer.chat_template is not None
+
     def answer(
         self,
-        prompts: Sequence[str | Sequence[tuple[str, str]]],
+        prompts: Sequence[Prompt],
         *,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
@@ -69,10 +80,65 @@ class Speaker:
         )
         return [answer.text for answer in answers]
 
-    def _render(self, prompt: str | Sequence[tuple[str, str]]) -> list[int]:
+    def stream(
+        self,
+        prompt: Prompt,
+        show: Callable[[str], None],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> str:
+        """Answer one prompt, and show its text as it comes.
+
+        Args:
+            prompt: As in `answer`.
+            show: Called with each new piece of text.
+            max_new_tokens: As in `answer`.
+            temperature: As in `answer`.
+            top_p: As in `answer`.
+            seed: As in `answer`.
+
+        Returns:
+            The whole answer.
+
+        Raises:
+            RequestError: The prompt and its answer do not fit the model's context.
+        """
+        from tasks.evaluation.generation import (
+            check_context,
+            find_context_length,
+            find_end_tokens,
+        )
+        from tasks.publishing.serving.answering import PendingAnswer, Wish
+        from tasks.publishing.serving.decoding import LoadedModel, write_answers
+
+        prompt_ids, pieces = self._render(prompt), list[str]()
+        limit = find_context_length(self._model)
+        check_context([len(prompt_ids) + max_new_tokens], ["prompt"], limit, "--max-new-tokens")
+
+        def deliver(delta: Delta) -> None:
+            pieces.append(delta.text)
+            show(delta.text)
+
+        wish = Wish(max_new_tokens, temperature, top_p, seed)
+        ends = find_end_tokens(self._model, self._renderer)
+        loaded = LoadedModel(self._model, self._renderer, ends)
+        write_answers(loaded, [PendingAnswer(prompt_ids, wish, deliver)], lambda _: False)
+        return "".join(pieces)
+
+    def _render(self, prompt: Prompt) -> list[int]:
         from tasks.formatting.rows.examples import Example, Message
 
-        if self._kind == "text" and isinstance(prompt, str):
+        if not self.has_turns:
+            if not isinstance(prompt, str):
+                raise RequestError("it continues texts, and knows no turns", "MODEL", "a text")
             return self._renderer.render_prompt(Example("", "", (), prompt, origin="prompt"))
         turns = [("user", prompt)] if isinstance(prompt, str) else list(prompt)
-        return self._renderer.encode_prompt([Message(role, text) for role, text in turns])
+        try:
+            return self._renderer.encode_prompt([Message(role, text) for role, text in turns])
+        except ValueError as err:  # the template refuses the turns
+            raise RequestError(
+                str(err), "prompt", hint="see the model's chat_template.jinja"
+            ) from err

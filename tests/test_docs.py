@@ -71,7 +71,7 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", *[f"docs/{n}" for n in (
-    "data.md", "decision.md", "troubleshooting.md", "experiments.md")]])  # fmt: skip
+    "data.md", "decision.md", "serving.md", "troubleshooting.md", "experiments.md")]])  # fmt: skip
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

@@ -17,6 +17,10 @@ from tasks.tracking.store import load_pyfunc
 
 CODE = ("configs", "tasks/__init__.py", "tasks/records", "tasks/formatting", "tasks/training",
         "tasks/evaluation", "tasks/publishing", "tasks/tracking")  # fmt: skip
+LEFT_OUT = (
+    "tasks/publishing/exports",
+    "tasks/publishing/serving",
+)  # a registered model does neither
 REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "peft", "accelerate",
                 "safetensors", "jinja2", "pydantic", "pandas", "numpy", "PyYAML",
                 "filelock", "orjson")  # fmt: skip
@@ -102,7 +106,8 @@ def collect_code(folder: Path) -> None:
         source = project / name
         files = source.rglob("*") if source.is_dir() else [source]
         for file in sorted(files):
-            if file.suffix in {".py", ".jinja"}:
+            is_left_out = file.relative_to(project).as_posix().startswith(LEFT_OUT)
+            if file.suffix in {".py", ".jinja"} and not is_left_out:
                 copy = folder / file.relative_to(project)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)

@@ -103,6 +103,18 @@ def find_published(name: str, candidate_digest: str) -> Publication | None:
     return publication.model_copy(update={"reused": True})
 
 
+def find_version(uri: str) -> str | None:
+    """Return the version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` names; None for none.
+
+    Raises:
+        RunError: The registry does not answer.
+    """
+    match = MODEL_URI.fullmatch(uri)
+    if match is None or not _has_registry():
+        return None
+    return match["version"] or find_aliases(open_client(), match["name"]).get(match["alias"])
+
+
 def find_version_folder(uri: str) -> Path:
     """Return the verified folder of `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 

@@ -9,7 +9,11 @@ from configs.schema import RunConfig
 
 EXTRAS = {
     "bitsandbytes": "qlora",
+    "gguf": "gguf",
     "liger_kernel": "liger",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
     "optuna": "sweep",
     "ray": "ray",
     "trl": "preference",

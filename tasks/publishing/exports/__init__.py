@@ -1,0 +1,1 @@
+"""Exports: a model in the formats of other runtimes, each compared with the model itself."""

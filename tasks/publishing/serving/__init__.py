@@ -1,0 +1,1 @@
+"""Serving: one model behind the API that OpenAI's clients speak."""
