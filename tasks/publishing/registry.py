@@ -192,6 +192,16 @@ def restore_version(client: MlflowClient, name: str, version: str, digest: str) 
     return ""
 
 
+def note_on_version(name: str, version: str, tag: str, text: str) -> None:
+    """Write a remark on a version, in place of an earlier one under the same tag.
+
+    Raises:
+        RunError: The registry does not answer.
+    """
+    with explain_registry():
+        open_client().set_model_version_tag(name, version, tag, text)
+
+
 def _has_registry() -> bool:
     """Return whether anything can be registered; a database that was never made has nothing."""
     file = find_database_file(find_registry_uri())

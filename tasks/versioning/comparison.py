@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,6 +60,23 @@ def open_version(name: str, where: str, is_readable: IsReadable) -> Version:
         return Version(name, source, {n: f"{source.commit}:{n}" for n in names})
     root = place if place.is_dir() else place.parent
     return Version(name, source, {n: _digest_file(root / n) for n in names})
+
+
+def name_version(source: str, commit: str) -> str:
+    """Return the name by which `open_version` finds what a run has read.
+
+    >>> name_version("hf://someone/questions@v1.0/data", "4f2a"), name_version("data", "9be1")
+    ('hf://someone/questions@4f2a/data', '9be1')
+
+    Args:
+        source: `data.source` as it was asked for.
+        commit: The commit that it was pinned to.
+    """
+    if source.startswith("lakefs://"):
+        from tasks.versioning.lakefs_client import pin_uri
+
+        return pin_uri(source, commit)
+    return re.sub("@[^/]+", f"@{commit}", source) if "://" in source else commit
 
 
 def pair_single_files(first: Version, second: Version) -> Version:
