@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.evaluate import NOT_EVALUATED, evaluate_splits
 from tasks.format import format_version
+from tasks.observe import TaskObserver
 from tasks.records.handles import Evaluation
-from tasks.records.observer import SilentObserver
+from tasks.records.observer import Observer, SilentObserver
 from tasks.resolve import resolve_model
 from tasks.version import pin_inputs
 
+LOG = logging.getLogger("hone")
 LEFT_TO_THE_GATE = {"test"}  # each look at it is counted; others choose on dev
 ANY_LENGTH = 1_000_000  # evaluation checks the model's context itself
 
 
-def score(model: str, config: RunConfig, file: Path | None) -> Evaluation:
+@task(name="evaluate", task_run_name="evaluate-model", cache_policy=NO_CACHE)
+def score_model(model: str, config: RunConfig, file: Path | None) -> Evaluation:
+    """Answer and score rows with a model, and show the figures in the Prefect UI."""
+    with TaskObserver("evaluate") as observer:
+        evaluation = score(model, config, file, observer)
+    rows = [{"set": name, **metrics} for name, metrics in evaluation.metrics.items()]
+    create_table_artifact(rows, key="evaluation", description=f"Scores of {model}")
+    for row in rows:
+        LOG.info("evaluate %s: %s", model, ", ".join(f"{k} {v}" for k, v in row.items()))
+    return evaluation
+
+
+def score(
+    model: str,
+    config: RunConfig,
+    file: Path | None,
+    observer: Observer = SilentObserver(),  # noqa: B008 - it holds nothing
+) -> Evaluation:
     """Answer and score rows with a model.
 
     Args:
         model: A run folder, a checkpoint, a model folder, `models:/NAME@ALIAS`, or a hub id.
         config: Evaluation settings and, without a file, the data whose evaluation sets are scored.
         file: Rows in any format that hone reads, all of which are scored.
+        observer: Hears how far it is.
 
     Raises:
         RequestError: There is no such model, or the rows cannot be read.
@@ -44,7 +69,7 @@ def score(model: str, config: RunConfig, file: Path | None) -> Evaluation:
             hint="test is left to the gate, which counts its looks; name its file to score it",
         )
     evaluation = evaluate_splits(
-        "finetuned", resolved.reference, formatted, config, splits, SilentObserver()
+        "finetuned", resolved.reference, formatted, config, splits, observer
     )
     if file is None:
         return evaluation

@@ -48,7 +48,7 @@ PUBLIC = {
     "tasks.evaluation": {
         "evaluate", "generation", "metrics", "significance", "gate", "looks", "report", "plots",
     },
-    "tasks.tracking": {"observer", "revision", "runs", "store"},
+    "tasks.tracking": {"access", "observer", "revision", "runs", "store"},
 }  # fmt: skip
 
 FORBIDDEN = {
