@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from configs.errors import TROUBLESHOOTING, HoneError, RequestError, RunError
-from flows import experiment_cli, serving_cli
+from flows import experiment_cli, lineage_cli, serving_cli
 from flows.cli_options import CONTEXT_SETTINGS, EXIT_CODES, Json, ModelName, Overrides, Preset
 from flows.data_cli import data_app
 from flows.environment import prepare_environment
@@ -109,12 +109,9 @@ app.command(epilog=EXIT_CODES)(serving_cli.serve)
 app.command(epilog=EXIT_CODES)(serving_cli.export)
 
 
-@app.command(epilog=EXIT_CODES)
-def explain(model: ModelName, as_json: Json = False) -> int:
-    """Show what a model was made from: data, commit, base model, run, objects."""
-    from flows.commands.explain import explain_model
-
-    return explain_model(model=model, as_json=as_json)
+app.command(epilog=EXIT_CODES)(lineage_cli.explain)
+app.command(epilog=EXIT_CODES)(lineage_cli.reproduce)
+app.command(epilog=EXIT_CODES)(lineage_cli.prune)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from flows.logs import hide_secrets
+
 NO_TELEMETRY = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 # Who watches the runs of a server asks after one that has been silent for a minute; Prefect's own
@@ -13,7 +15,7 @@ HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 
 
 def prepare_environment() -> None:
-    """Read `.env` of the current folder, which overrides nothing, and refuse telemetry.
+    """Read `.env` of the current folder, which overrides nothing; no telemetry, no secret shown.
 
     Call it before Prefect is imported, which reads the environment once.
     """
@@ -24,3 +26,4 @@ def prepare_environment() -> None:
     os.environ |= NO_TELEMETRY
     for name, value in HEARTBEATS.items():
         os.environ.setdefault(name, value)
+    hide_secrets()

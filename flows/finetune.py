@@ -15,6 +15,7 @@ from flows.environment import prepare_environment
 from flows.liveness import end_with_run
 from flows.pilot import make_pilot
 from flows.results import RunResult, Stage, check_pilot, summarize_run
+from tasks.announce import announce_end
 from tasks.decide import decide, take_look
 from tasks.evaluate import check_scoring, evaluate
 from tasks.figures import draw_early
@@ -88,6 +89,7 @@ def finetune(
             else:
                 make_candidate(config, run, data, formatted, results, until)
             report(run, config, results)
+            announce_end(config.publish.name, run, results)
     except BaseException as err:
         end_badly(run, config, err)
         raise

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import sys
 import warnings
+from datetime import UTC, datetime
+
+from configs.secret_values import HIDDEN, SECRET_VALUE, is_secret_name
+from tasks.records.stage_fields import FIELDS
 
 LOGGER = "hone"
+MIN_SECRET_CHARACTERS = 6  # shorter values stand in any text by chance
+OTHER_SECRETS = {"PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "LAKEFS_ACCESS_KEY"}
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
@@ -43,8 +51,62 @@ def show_logs() -> None:
     logger.propagate = False
     if not any(type(handler) is logging.StreamHandler for handler in logger.handlers):
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(choose_format())
         logger.addHandler(handler)
+
+
+def choose_format() -> logging.Formatter:
+    """Return how lines are written: for people, or with HONE_LOG_FORMAT=json as JSON objects."""
+    if os.environ.get("HONE_LOG_FORMAT") == "json":
+        return JsonFormatter()
+    return logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, message, and the fields of the stage's line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, FIELDS, {}),
+        }
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def hide_secrets() -> None:
+    """Let no line of hone's hold a secret, whoever takes it: terminal, file or Prefect's API."""
+    logger = logging.getLogger(LOGGER)
+    if _hide_in_record not in logger.filters:
+        logger.addFilter(_hide_in_record)
+
+
+def _hide_in_record(record: logging.LogRecord) -> bool:
+    """Replace what looks like a secret, or is the value of a variable that holds one."""
+    message = record.getMessage()
+    clean = SECRET_VALUE.sub(_hide_match, message)
+    for value in list_secret_values():
+        clean = clean.replace(value, HIDDEN)
+    if clean != message:
+        record.msg, record.args = clean, ()
+    return True
+
+
+def _hide_match(match: re.Match[str]) -> str:
+    """Return what stands for a secret; of an address with a password the rest stays readable."""
+    is_address = match[0].startswith("://")
+    return f"{match[0].split(':', 2)[0]}://***@" if is_address else HIDDEN
+
+
+def list_secret_values() -> list[str]:
+    """Return the values of the environment's variables whose names say that they are secrets."""
+    return [
+        value
+        for name, value in os.environ.items()
+        if (is_secret_name(name) or name in OTHER_SECRETS) and len(value) >= MIN_SECRET_CHARACTERS
+    ]
 
 
 def _is_not_about_runs(record: logging.LogRecord) -> bool:

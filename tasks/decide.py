@@ -21,6 +21,7 @@ from tasks.records.entries import reuse_or_build
 from tasks.records.handles import Arm, Decision, Evaluation, FormattedData, TrainedModel
 from tasks.records.home import find_home, resolve_in_home
 from tasks.records.runs import RunFolder
+from tasks.records.stage_fields import name_fields
 from tasks.records.writing import write_json
 
 LOG = logging.getLogger("hone")
@@ -57,6 +58,10 @@ def decide(
     LOG.info(
         "decide: %s (look %d, alpha %.4f): %s",
         decision.verdict, look.number, look.alpha, " ".join(decision.reasons),
+        extra=name_fields(
+            "decide", verdict=decision.verdict, look=look.number, alpha=look.alpha,
+            digest=decision.digest, reused=decision.reused,
+        ),
     )  # fmt: skip
     _show(decision)
     return decision

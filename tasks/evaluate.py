@@ -18,6 +18,7 @@ from tasks.records.entries import reuse_or_build
 from tasks.records.handles import Arm, Evaluation, FormattedData, ModelReference
 from tasks.records.home import find_home, resolve_in_home
 from tasks.records.observer import Observer
+from tasks.records.stage_fields import name_fields
 from tasks.resolve import find_settings, open_model, release_memory
 from tasks.training.devices import detect_device
 
@@ -68,6 +69,10 @@ def evaluate(
         "evaluate %s: %s %s%s", arm, shown,
         ", ".join(f"{n} {value:.4g}" for n, value in handle.metrics.get(shown, {}).items()),
         " (from the cache)" if handle.reused else "",
+        extra=name_fields(
+            "evaluate", arm=arm, metrics=handle.metrics, digest=handle.digest,
+            reused=handle.reused,
+        ),
     )  # fmt: skip
     return handle
 

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, TypeVar
+import re
+from typing import Any
 
-from configs.errors import HoneError, RequestError
-from configs.load import load_config
-from tasks.publishing import local
 from tasks.publishing.candidates import Lineage
-from tasks.publishing.model_versions import CHAMPION
-from tasks.publishing.registry import find_version_folder
+from tasks.records.environment import Environment
 from tasks.records.handles import (
     DataVersion,
     Decision,
+    Evaluation,
     FormattedData,
-    Handle,
+    PinnedModel,
     PreparedData,
     Publication,
     Record,
     TrainedModel,
 )
-from tasks.records.home import find_home, resolve_in_home
-from tasks.records.writing import read_json
-from tasks.tracking.runs import find_run
+from tasks.records.home import find_home
+from tasks.records.results import Handles, read_handles
+from tasks.trace import Trace, trace_model
 from tasks.versioning.origins import DataOrigin, trace_data
 
-ALLOWED = "a published model, models:/NAME@ALIAS, models:/NAME/VERSION, or a run folder"
-RUN_CONFIG, RUN_MANIFEST = "config.yaml", "manifest.json"
 REVISION_TAG = "hone.code_revision"
-
-HandleT = TypeVar("HandleT", bound=Handle)
+REVISION = re.compile(r"(?P<commit>[0-9a-f]{7,64})(?P<dirty>-dirty\.[0-9a-f]+)?")
 
 
 class RunFacts(Record):
@@ -38,17 +32,33 @@ class RunFacts(Record):
 
     name: str
     path: str | None
-    """The run folder, relative to HONE_HOME where it lies in it; None where it is gone."""
+    """The run folder, relative to HONE_HOME where it lies in it; None where it is not here."""
     mlflow_run_id: str | None
     trained: TrainedModel | None
+
+
+class EvaluationFacts(Record):
+    """How one arm did."""
+
+    digest: str | None
+    """SHA-256 of its answers: what the decision is bound to."""
+    model_digest: str | None
+    template_digest: str | None
+    metrics: dict[str, dict[str, float]]
+    """By split and name."""
 
 
 class CodeFacts(Record):
     """The code behind a run."""
 
     revision: str | None
+    """As it was recorded."""
+    commit: str | None
+    """The git commit in it; None where the clone had none."""
+    is_dirty: bool | None
+    """Whether the clone's code was another than that commit's; None where it is not known."""
     versions: dict[str, str]
-    """Installed versions of the libraries under it."""
+    """Installed versions of the libraries that the published model needs."""
 
 
 class Explanation(Record):
@@ -56,125 +66,150 @@ class Explanation(Record):
 
     model: str
     version: Publication | None
+    aliases: tuple[str, ...]
+    """What points at the version now."""
     lineage: Lineage | None
     decision: Decision | None
-    evaluation: dict[str, dict[str, dict[str, float]]]
-    """Metrics by arm, split and name."""
+    evaluations: dict[str, EvaluationFacts]
+    """By arm."""
     run: RunFacts
+    config: dict[str, Any] | None
     formatted: FormattedData | None
     prepared: PreparedData | None
     data: DataOrigin | None
+    base: PinnedModel | None
+    template_digest: str | None
+    files: dict[str, str]
+    """SHA-256 of each file of the trained model."""
+    training: dict[str, Any]
+    """What determined the training."""
+    memory_setting: dict[str, Any]
+    """What was chosen for the memory that was free."""
     code: CodeFacts
+    environment: Environment | None
     problems: tuple[str, ...]
     """What could not be found out, and why."""
 
 
 def explain(model: str) -> Explanation:
-    """Return the lineage chain of a model, from its folders, MLflow and lakeFS.
+    """Return the lineage chain of a model, from MLflow; folders add what that lacks.
 
     Args:
-        model: The name of a published model, `models:/NAME@ALIAS`, a version's folder, or a run
-            folder or what lies in it.
+        model: The name of a published model, `models:/NAME@ALIAS`, a version's folder, a run folder
+            or what lies in it, or the name of a run.
 
     Raises:
         RequestError: There is no such model, or it is not one that hone made.
+        RunError: The registry does not answer.
     """
-    folder = locate_model(model)
-    lineage = local.read_lineage(folder)
-    run = find_home() / "outputs" / "runs" / lineage.run if lineage else folder
-    handles = _read_handles(run)
-    version = local.read_publication(folder) if lineage else handles.find("publish", Publication)
-    if version and lineage is None:
-        lineage = local.read_lineage(version.folder)
-    published = version.folder if version else folder
-    problems: list[str] = []
-    run_id, tags = _ask_mlflow(published if lineage else run, run.name, problems)
-    data = _trace_data(lineage, handles.find("version", DataVersion))
-    return Explanation(
+    trace = trace_model(model)
+    version, record = trace.version, trace.record
+    handles = read_handles(record.handles) if record else {}
+    known = Handles(handles)
+    lineage = version.lineage if version else None
+    decision = (version.decision if version else None) or known.find("decide", Decision)
+    trained = known.find("train", TrainedModel)
+    data = _trace_data(trace, lineage, known.find("version", DataVersion))
+    found = Explanation(
         model=model,
-        version=version,
+        version=version.publication if version else None,
+        aliases=version.aliases if version else (),
         lineage=lineage,
-        decision=local.read_decision(published) if lineage else handles.find("decide", Decision),
-        evaluation=_read_metrics(published if lineage else run),
+        decision=decision,
+        evaluations=_collect_evaluations(trace, known, decision),
         run=RunFacts(
-            name=run.name,
-            path=_name_place(run) if run.is_dir() else None,
-            mlflow_run_id=run_id,
-            trained=handles.find("train", TrainedModel),
+            name=trace.run,
+            path=_name_place(trace),
+            mlflow_run_id=trace.run_id,
+            trained=trained,
         ),
-        formatted=handles.find("format", FormattedData),
-        prepared=handles.find("prepare", PreparedData),
+        config=(record.config if record else None) or (version.config if version else None),
+        formatted=known.find("format", FormattedData),
+        prepared=known.find("prepare", PreparedData),
         data=data,
-        code=CodeFacts(
-            revision=lineage.code_revision if lineage else tags.get(REVISION_TAG),
-            versions=lineage.versions if lineage else {},
-        ),
-        problems=(*problems, *([data.problem] if data and data.problem else [])),
+        base=lineage.base if lineage else trained.base if trained else None,
+        template_digest=(lineage or trained).template_digest if lineage or trained else None,
+        files=_list_files(trace, lineage),
+        training=record.training if record else {},
+        memory_setting=record.memory_setting if record else {},
+        code=_read_code(trace, lineage),
+        environment=record.environment if record else None,
+        problems=tuple(trace.problems),
     )
+    return found.model_copy(update={"problems": (*found.problems, *list_gaps(found))})
 
 
-def locate_model(model: str) -> Path:
-    """Return the folder of a published version or of a run.
-
-    Raises:
-        RequestError: There is none.
-    """
-    if model.startswith("models:/"):
-        return find_version_folder(model)
-    if (local.find_models_root() / model).is_dir() and "/" not in model:
-        return find_version_folder(f"models:/{model}@{CHAMPION}")
-    named = Path(model).expanduser().absolute()
-    folder = named if named.exists() else resolve_in_home(model)
-    for place in (folder, *list(folder.parents)[:2]):
-        is_run = (place / RUN_CONFIG).is_file() and (place / RUN_MANIFEST).is_file()
-        if is_run or (place / local.LINEAGE).is_file():
-            return place.resolve()
-    raise RequestError(
-        where=model,
-        message="no model with a lineage" if folder.exists() else "no such model",
-        allowed=ALLOWED,
-        hint="`hone run` makes one; a model from elsewhere has no lineage to tell",
-    )
+def list_gaps(found: Explanation) -> list[str]:
+    """Return the links that are not known, in words."""
+    trained = found.run.trained is not None
+    links = {
+        "the decision": found.decision is not None or found.version is None,
+        "the data": found.data is not None,
+        "the formatted data and its row counts": found.formatted is not None,
+        "the training": trained,
+        "the configuration": found.config is not None,
+        "the code revision": found.code.revision is not None,
+        "python, packages and device": found.environment is not None or not trained,
+    }
+    gaps = [f"not recorded: {link}" for link, is_known in links.items() if not is_known]
+    return gaps + ([found.data.problem] if found.data and found.data.problem else [])
 
 
-def _name_place(folder: Path) -> str:
+def _name_place(trace: Trace) -> str | None:
+    if trace.folder is None:
+        return None
     home = find_home()
-    return (folder.relative_to(home) if folder.is_relative_to(home) else folder).as_posix()
+    is_inside = trace.folder.is_relative_to(home)
+    return (trace.folder.relative_to(home) if is_inside else trace.folder).as_posix()
 
 
-class Handles:
-    """The handles of a run, as its manifest has them."""
-
-    def __init__(self, rows: dict[str, Any]) -> None:
-        self._rows = rows
-
-    def find(self, stage: str, kind: type[HandleT]) -> HandleT | None:
-        """Return what a stage returned; None where it did not run."""
-        row = self._rows.get(stage)
-        return kind.model_validate(row) if row else None
-
-
-def _read_handles(run: Path) -> Handles:
-    manifest = run / RUN_MANIFEST
-    return Handles(read_json(manifest)["handles"] if manifest.is_file() else {})
-
-
-def _read_metrics(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    file = folder / "metrics.json"
-    return dict(read_json(file)) if file.is_file() else {}
+def _collect_evaluations(
+    trace: Trace, handles: Handles, decision: Decision | None
+) -> dict[str, EvaluationFacts]:
+    """Return the arms: as the run kept them, else the version's figures with bound digests."""
+    metrics = trace.version.metrics if trace.version else {}
+    evidence = decision.evidence if decision else {}
+    found = {}
+    for arm in ("baseline", "finetuned", "champion"):
+        evaluation = handles.find(f"evaluate-{arm}", Evaluation)
+        if evaluation is None and arm not in metrics:
+            continue
+        found[arm] = EvaluationFacts(
+            digest=evaluation.digest if evaluation else evidence.get(f"predictions/{arm}"),
+            model_digest=evaluation.model_digest if evaluation else None,
+            template_digest=evaluation.template_digest if evaluation else None,
+            metrics=evaluation.metrics if evaluation else metrics[arm],
+        )
+    return found
 
 
-def _ask_mlflow(folder: Path, run: str, problems: list[str]) -> tuple[str | None, dict[str, str]]:
-    """Return the id and the tags of a run in MLflow; what is wrong is noted, not raised."""
-    try:
-        found = find_run(load_config(str(folder / RUN_CONFIG)).tracking.project, run)
-    except HoneError as err:
-        problems.append(str(err))
-        return None, {}
-    return (found.info.run_id, dict(found.data.tags)) if found else (None, {})
+def _list_files(trace: Trace, lineage: Lineage | None) -> dict[str, str]:
+    """Return the digests of the trained model's files, without what publishing added."""
+    if trace.record and trace.record.model_files:
+        return trace.record.model_files
+    published = trace.version.files if trace.version else {}
+    return {n: d for n, d in published.items() if lineage and n in lineage.model_files}
 
 
-def _trace_data(lineage: Lineage | None, data: DataVersion | None) -> DataOrigin | None:
+def _read_code(trace: Trace, lineage: Lineage | None) -> CodeFacts:
+    recorded = trace.record.code_revision if trace.record else ""
+    revision = (lineage.code_revision if lineage else "") or recorded
+    revision = revision or trace.tags.get(REVISION_TAG, "")
+    match = REVISION.fullmatch(revision)
+    return CodeFacts(
+        revision=revision or None,
+        commit=match["commit"] if match else None,
+        is_dirty=bool(match["dirty"]) if match else True if revision else None,
+        versions=lineage.versions if lineage else {},
+    )
+
+
+def _trace_data(
+    trace: Trace, lineage: Lineage | None, data: DataVersion | None
+) -> DataOrigin | None:
+    recorded = trace.record.data_files if trace.record else {}
     if data:
-        return trace_data(data.source, data.commit, data.digest)
-    return trace_data(lineage.data_source, lineage.data_commit) if lineage else None
+        return trace_data(data.source, data.commit, data.digest, recorded)
+    if lineage:
+        return trace_data(lineage.data_source, lineage.data_commit, None, recorded)
+    return None

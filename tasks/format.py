@@ -19,6 +19,7 @@ from tasks.records.handles import DataVersion, FormattedData
 from tasks.records.home import find_home, resolve_in_project
 from tasks.records.locks import hold_lock
 from tasks.records.observer import Observer
+from tasks.records.stage_fields import name_fields
 from tasks.versioning.base_models import locate_base
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ def format_version(data: DataVersion, config: RunConfig, observer: Observer) -> 
         rows.read, rows.kept, rows.invalid, rows.filtered, rows.cut,
         ", ".join(f"{name} {split.rows}" for name, split in handle.splits.items()),
         " (from the cache)" if handle.reused else "",
+        extra=name_fields(
+            "format", **rows.model_dump(), digest=handle.digest, reused=handle.reused,
+            splits={name: split.rows for name, split in handle.splits.items()},
+        ),
     )  # fmt: skip
     return handle
 

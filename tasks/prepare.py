@@ -14,6 +14,7 @@ from configs.errors import RequestError, RunError
 from tasks.records.entries import MANIFEST
 from tasks.records.handles import DataVersion, FormattedData, PreparedData
 from tasks.records.home import find_home
+from tasks.records.stage_fields import name_fields
 from tasks.records.writing import write_json
 from tasks.versioning.lakefs_client import SCHEME, open_client, parse_uri
 from tasks.versioning.prepared import MARKER, PreparedCommit, commit_prepared, find_prepared
@@ -49,7 +50,10 @@ def keep_prepared(data: DataVersion, formatted: FormattedData) -> PreparedData:
             hint="give these keys the right to write to the repository, "
             "or set data.keep_prepared=false",
         ) from err
-    LOG.info("prepare: %s%s", kept.uri, " (was there)" if kept.was_there else "")
+    LOG.info(
+        "prepare: %s%s", kept.uri, " (was there)" if kept.was_there else "",
+        extra=name_fields("prepare", uri=kept.uri, reused=kept.was_there),
+    )  # fmt: skip
     return PreparedData(
         path=formatted.path,
         digest=formatted.digest,

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.schema import RunConfig
 from tasks.decide import list_evidence
+from tasks.keep import keep_provenance
 from tasks.publishing import local
 from tasks.publishing.acceptance_process import FreshProcess
 from tasks.publishing.candidates import Candidate
@@ -22,10 +23,12 @@ from tasks.records.handles import (
     Decision,
     Evaluation,
     FormattedData,
+    Handle,
     Publication,
     TrainedModel,
 )
 from tasks.records.runs import RunFolder
+from tasks.records.stage_fields import name_fields
 from tasks.tag import tag_data
 from tasks.track import track
 from tasks.tracking.revision import find_code_revision
@@ -50,7 +53,10 @@ def find_earlier(name: str, candidate_digest: str) -> EarlierPublication | None:
         return None
     decision = local.read_decision(publication.folder)
     tag_data(publication)
-    LOG.info("publish: this model is models:/%s/%s already", name, publication.version)
+    LOG.info(
+        "publish: this model is models:/%s/%s already", name, publication.version,
+        extra=name_fields("publish", model=name, version=publication.version, reused=True),
+    )  # fmt: skip
     return EarlierPublication(decision.model_copy(update={"reused": True}), publication)
 
 
@@ -77,11 +83,26 @@ def publish(
         batch_size=config.evaluation.per_device_eval_batch_size,
     )
     tracked = track(config, run, data)
+    keep_provenance(
+        tracked, run, config, name_handles(decision, data, formatted, trained, evaluations)
+    )
     publication = publish_candidate(candidate, tracked, settings, prepared, meanwhile)
     tag_data(publication)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
     return publication
+
+
+def name_handles(
+    decision: Decision,
+    data: DataVersion,
+    formatted: FormattedData,
+    trained: TrainedModel,
+    evaluations: Mapping[Arm, Evaluation],
+) -> dict[str, Handle]:
+    """Return what the stages returned, by the names that a run's results have."""
+    arms = {f"evaluate-{arm}": evaluation for arm, evaluation in evaluations.items()}
+    return {"version": data, "format": formatted, "train": trained, **arms, "decide": decision}
 
 
 def describe_candidate(

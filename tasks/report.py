@@ -14,12 +14,14 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.figures import LENGTHS, PLOTS, draw_figures, read_intervals
+from tasks.keep import keep_provenance
 from tasks.records.digests import digest_code, digest_file, find_versions
 from tasks.records.entries import reuse_or_build
 from tasks.records.handles import Handle, WholeRun
 from tasks.records.home import find_home
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, discard_run_folder, link_results, write_run_manifest
+from tasks.records.stage_fields import name_fields
 from tasks.records.writing import write_json, write_text
 from tasks.track import log_inputs, send_what_is_left, track
 from tasks.tracking.runs import finish_run, log_artifacts, log_metrics, open_run, set_tags
@@ -46,7 +48,7 @@ def report(run: RunFolder, config: RunConfig, results: StageResults) -> None:
         tracked.touch()
     write_run_manifest(run, results.describe())
     show_report(written.folder)
-    LOG.info("report: %s/report.md", run.path)
+    LOG.info("report: %s/report.md", run.path, extra=name_fields("report", run=run.path))
 
 
 def write_report(config: RunConfig, results: StageResults) -> Handle:
@@ -122,6 +124,7 @@ def track_run(run: RunFolder, config: RunConfig, results: StageResults, written:
     log_artifacts(tracked, [*pages, run.folder / "config.yaml"])
     pages = [results.formatted.folder / name for name in ("data_report.md", "preview.md")]
     log_artifacts(tracked, [*pages, written / LENGTHS], folder="data")
+    keep_provenance(tracked, run, config, results.handles)
     finish_run(tracked)
 
 

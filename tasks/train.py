@@ -17,9 +17,11 @@ from tasks.observe import TaskObserver
 from tasks.plan import announce_gate
 from tasks.records.digests import digest_code, digest_folder, find_versions
 from tasks.records.entries import MANIFEST, find_entry, reuse_or_build
+from tasks.records.environment import write_environment
 from tasks.records.handles import DataVersion, FormattedData, PinnedModel, TrainedModel
 from tasks.records.home import find_home
 from tasks.records.runs import RunFolder, link_results
+from tasks.records.stage_fields import name_fields
 from tasks.resolve import release_memory
 from tasks.track import LOGS, UNSENT, track_live
 from tasks.training.devices import detect_device, resolve_dtype
@@ -75,6 +77,10 @@ def train_candidate(
         handle.num_steps, _show_loss(handle), handle.metrics["seconds"],
         handle.num_trainable_parameters, handle.num_parameters, handle.num_bytes / 1e6,
         " (from the cache)" if handle.reused else "",
+        extra=name_fields(
+            "train", steps=handle.num_steps, best_step=handle.best_step, metrics=handle.metrics,
+            num_bytes=handle.num_bytes, digest=handle.digest, reused=handle.reused,
+        ),
     )  # fmt: skip
     return handle
 
@@ -165,13 +171,15 @@ def _build(
     ):
         result = launch_training(request, TaskObserver("train", live), should_stop)
     release_memory()
+    device = detect_device()
+    write_environment(entry, device.kind, device.name)
     measured = {PEAK_MEMORY: float(peak.num_bytes)} if peak.num_bytes else {}
     return TrainedModel(
         path=entry.relative_to(find_home()).as_posix(),
         digest=digest_folder(entry / "model"),
         base=data.base,
         method=config.model.method,
-        dtype=resolve_dtype(config.model.dtype, detect_device()),
+        dtype=resolve_dtype(config.model.dtype, device),
         template_digest=formatted.template_digest,
         num_parameters=result.num_parameters,
         num_trainable_parameters=result.num_trainable_parameters,

@@ -13,6 +13,7 @@ from tasks.formatting.files.readers import is_readable
 from tasks.records.entries import reuse_or_build
 from tasks.records.handles import DataVersion, PinnedModel
 from tasks.records.home import find_home, resolve_in_project
+from tasks.records.stage_fields import name_fields
 from tasks.versioning.base_models import pin_base
 from tasks.versioning.snapshot import Snapshot, take_snapshot
 from tasks.versioning.store import digest_tree, link_tree
@@ -55,6 +56,10 @@ def pin_inputs(data: DataConfig, model: ModelConfig) -> DataVersion:
         "version: %s, %d files, %d bytes, commit %s; %d files passed over%s; base %s @ %s",
         handle.source, handle.num_files, handle.num_bytes, handle.commit[:12],
         len(handle.passed_over), _list_first(handle.passed_over), base.name, base.revision[:12],
+        extra=name_fields(
+            "version", source=handle.source, commit=handle.commit, num_files=handle.num_files,
+            num_bytes=handle.num_bytes, base=base.revision, reused=handle.reused,
+        ),
     )  # fmt: skip
     return handle
 

@@ -21,6 +21,7 @@ from tasks.publishing.pyfunc_folder import build_pyfunc, describe_settings
 from tasks.records.handles import Publication
 from tasks.records.home import resolve_in_project
 from tasks.records.locks import hold_lock
+from tasks.records.stage_fields import name_fields
 from tasks.records.writing import write_json
 from tasks.tracking.runs import TrackedRun
 
@@ -77,7 +78,10 @@ def publish_candidate(
         registry.check_champion(run.client, name, candidate.decision.champion_version)
         model_versions.promote_version(run.client, name, version)
         publication = local.write_publication(local.find_version_path(name, version))
-    LOG.info("publish: %s is now models:/%s@champion (%s)", version, name, publication.path)
+    LOG.info(
+        "publish: %s is now models:/%s@champion (%s)", version, name, publication.path,
+        extra=name_fields("publish", model=name, version=version, reused=False),
+    )  # fmt: skip
     return publication
 
 

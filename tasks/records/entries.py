@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,7 +58,14 @@ def read_entry(entry: Path, handle_type: type[HandleT]) -> HandleT | None:
     except ValidationError as err:
         LOG.warning("%s: not readable by this version (%s); the stage runs again", entry, err)
         return None
+    _note_use(entry)
     return handle.model_copy(update={"reused": True})
+
+
+def _note_use(entry: Path) -> None:
+    """Let `hone prune` see that a result was used just now, by the time of its lock file."""
+    with suppress(OSError):  # a cache that cannot be written is never pruned
+        entry.with_suffix(".lock").touch()
 
 
 def write_entry(

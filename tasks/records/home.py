@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def find_home() -> Path:
     """Return HONE_HOME as an absolute path (default: the current folder)."""
     return Path(os.environ.get("HONE_HOME") or ".").expanduser().resolve()
+
+
+@contextmanager
+def use_home(home: Path) -> Iterator[None]:
+    """Let another folder be HONE_HOME in the block, for this process and those that it starts."""
+    before = os.environ.get("HONE_HOME")
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["HONE_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        del os.environ["HONE_HOME"]
+        if before is not None:
+            os.environ["HONE_HOME"] = before
 
 
 def find_project() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from tasks.records.handles import (
@@ -13,12 +14,42 @@ from tasks.records.handles import (
     Forecast,
     FormattedData,
     Handle,
+    PreparedData,
     Publication,
     TrainedModel,
 )
 
 HandleT = TypeVar("HandleT", bound=Handle)
 ARMS: tuple[Arm, ...] = ("baseline", "finetuned", "champion")
+STAGES: dict[str, type[Handle]] = {
+    "version": DataVersion,
+    "format": FormattedData,
+    "prepare": PreparedData,
+    "train": TrainedModel,
+    **{f"evaluate-{arm}": Evaluation for arm in ARMS},
+    "decide": Decision,
+    "forecast": Forecast,
+    "publish": Publication,
+}
+"""What each stage returns."""
+
+
+def read_handles(rows: Mapping[str, Any]) -> dict[str, Handle]:
+    """Return what stages returned, from JSON; stages of another hone are passed over."""
+    return {name: STAGES[name].model_validate(row) for name, row in rows.items() if name in STAGES}
+
+
+class Handles:
+    """What the stages of a run returned, by name and type."""
+
+    def __init__(self, handles: Mapping[str, Handle]) -> None:
+        self._handles = handles
+
+    def find(self, stage: str, kind: type[HandleT]) -> HandleT | None:
+        """Return what a stage returned; None where it did not run."""
+        handle = self._handles.get(stage)
+        assert handle is None or isinstance(handle, kind)
+        return handle
 
 
 class StageResults:
@@ -44,33 +75,33 @@ class StageResults:
     @property
     def data(self) -> DataVersion | None:
         """The data version."""
-        return self._find("version", DataVersion)
+        return Handles(self.handles).find("version", DataVersion)
 
     @property
     def formatted(self) -> FormattedData | None:
         """The formatted data."""
-        return self._find("format", FormattedData)
+        return Handles(self.handles).find("format", FormattedData)
 
     @property
     def trained(self) -> TrainedModel | None:
         """The candidate."""
-        return self._find("train", TrainedModel)
+        return Handles(self.handles).find("train", TrainedModel)
 
     @property
     def arms(self) -> dict[Arm, Evaluation]:
         """The evaluations by arm."""
-        found = {arm: self._find(f"evaluate-{arm}", Evaluation) for arm in ARMS}
+        found = {arm: Handles(self.handles).find(f"evaluate-{arm}", Evaluation) for arm in ARMS}
         return {arm: evaluation for arm, evaluation in found.items() if evaluation}
 
     @property
     def decision(self) -> Decision | None:
         """The verdict."""
-        return self._find("decide", Decision)
+        return Handles(self.handles).find("decide", Decision)
 
     @property
     def forecast(self) -> Forecast | None:
         """What the whole run will take; only a pilot has it."""
-        return self._find("forecast", Forecast)
+        return Handles(self.handles).find("forecast", Forecast)
 
     @property
     def shown_split(self) -> str:
@@ -80,7 +111,7 @@ class StageResults:
     @property
     def publication(self) -> Publication | None:
         """What was published."""
-        return self._find("publish", Publication)
+        return Handles(self.handles).find("publish", Publication)
 
     @property
     def reused(self) -> tuple[str, ...]:
@@ -99,8 +130,3 @@ class StageResults:
             "seconds": self.seconds,
             "reused": list(self.reused),
         }
-
-    def _find(self, name: str, kind: type[HandleT]) -> HandleT | None:
-        handle = self.handles.get(name)
-        assert handle is None or isinstance(handle, kind)
-        return handle

@@ -13,6 +13,7 @@ from typing import Any
 from configs.errors import RequestError, RunError
 from tasks.records.handles import Record
 from tasks.records.home import find_home, resolve_in_home
+from tasks.records.leases import take_lease
 from tasks.records.writing import replace_link, write_json, write_text
 
 WRITTEN_FOLDERS = ("outputs", "artifacts", "cache")
@@ -39,7 +40,7 @@ class RunFolder(Record):
 
 
 def check_home() -> None:
-    """Make sure that HONE_HOME can be written.
+    """Make sure that HONE_HOME can be written, and that nothing is removed while it is used.
 
     Raises:
         RequestError: It, or a folder that hone writes in it, is a file or not writable.
@@ -65,6 +66,10 @@ def check_home() -> None:
             ) from err
         except OSError as err:
             raise explain_disk(err) from err
+    try:
+        take_lease()
+    except OSError as err:
+        raise explain_disk(err) from err
 
 
 def create_run_folder(config_yaml: str) -> RunFolder:

@@ -112,23 +112,43 @@ def _find_run(client: MlflowClient, experiment_id: str, run_folder: str) -> Run 
     return runs[0] if runs else None
 
 
-def find_run(project: str, run_folder: str) -> Run | None:
-    """Return the MLflow run of a run folder with its tags, or None; nothing is made.
+def find_run(run_folder: str) -> Run | None:
+    """Return the newest MLflow run of a run folder, in whatever experiment, or None.
 
     Args:
-        project: The MLflow experiment.
         run_folder: The run folder's name.
 
     Raises:
         RunError: MLflow does not answer.
     """
     file = find_database_file(find_tracking_uri())
-    if file and not file.exists():
+    if (file and not file.exists()) or not run_folder or "'" in run_folder:
         return None
     client = open_client()
     with explain_failures("MLflow's tracking", find_tracking_uri()):
-        experiment = client.get_experiment_by_name(project)
-        return experiment and _find_run(client, experiment.experiment_id, run_folder)
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        runs = client.search_runs(
+            experiments, f"tags.`{RUN_FOLDER_TAG}` = '{run_folder}'", max_results=1
+        )
+    return runs[0] if runs else None
+
+
+def read_run(run_id: str) -> Run | None:
+    """Return an MLflow run by its id, or None where there is none any more.
+
+    Raises:
+        RunError: MLflow does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = open_client()
+    with explain_failures("MLflow's tracking", find_tracking_uri()):
+        try:
+            return client.get_run(run_id)
+        except MlflowException as err:
+            if err.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return None
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

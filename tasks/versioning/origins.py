@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from configs.errors import HoneError
 from tasks.records.entries import MANIFEST
 from tasks.records.handles import Record
@@ -28,15 +30,21 @@ class DataOrigin(Record):
     """What could not be found out, and why."""
 
 
-def trace_data(source: str, commit: str, digest: str | None = None) -> DataOrigin:
+def trace_data(
+    source: str,
+    commit: str,
+    digest: str | None = None,
+    recorded_files: Mapping[str, str] | None = None,
+) -> DataOrigin:
     """Return what is known about a data commit, from lakeFS and from HONE_HOME's store.
 
     Args:
         source: The URI or path that was asked for.
         commit: The commit that it was pinned to.
         digest: The digest of the files that were read, where it is known.
+        recorded_files: SHA-256 of the files that were read, where the run recorded them.
     """
-    files = _read_stored_files(source, commit, digest)
+    files = dict(recorded_files or {}) or _read_stored_files(source, commit, digest)
     origin = DataOrigin(source=source, commit=commit, files=files)
     if not source.startswith(SCHEME):
         problem = "" if files else "the store of HONE_HOME does not hold this data any more"

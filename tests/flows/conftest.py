@@ -86,13 +86,18 @@ def home(home: Path, database: Path) -> Path:
 @pytest.fixture
 def warm_home(published: Outcome, home: Path) -> Path:
     """A HONE_HOME in which the data is formatted and the base model is evaluated; no more."""
-    for stage in ("blobs", "version", "format"):
-        shutil.copytree(published.home / "cache" / stage, home / "cache" / stage)
-    for manifest in published.home.glob("cache/evaluate/*/manifest.json"):
-        if '"arm": "baseline"' in manifest.read_text(encoding="utf-8"):
-            folder = home / manifest.parent.relative_to(published.home)
-            shutil.copytree(manifest.parent, folder)
+    copy_warm_entries(published.home, home)
     return home
+
+
+def copy_warm_entries(published: Path, home: Path) -> None:
+    """Copy what is left of the published run when its training and verdict are taken away."""
+    for stage in ("blobs", "version", "format"):
+        shutil.copytree(published / "cache" / stage, home / "cache" / stage)
+    for manifest in published.glob("cache/evaluate/*/manifest.json"):
+        if '"arm": "baseline"' in manifest.read_text(encoding="utf-8"):
+            folder = home / manifest.parent.relative_to(published)
+            shutil.copytree(manifest.parent, folder)
 
 
 @pytest.fixture

@@ -49,8 +49,8 @@ def test_presets_are_compared_on_the_same_rows(
     assert json.loads((folder / "comparison.json").read_text()) == found
     assert (warm_home / found["plot"]).read_bytes()[:4] == b"\x89PNG"
 
-    parent = find_run("hone", found["name"])
-    child = find_run("hone", f"{found['name']}/full")
+    parent = find_run(found["name"])
+    child = find_run(f"{found['name']}/full")
     assert parent is not None
     assert child is not None
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id

@@ -54,7 +54,7 @@ def test_a_sweep_goes_on_and_leaves_its_best_as_a_preset(
     assert config.training.max_steps == 4
     assert config.data == load_config(str(preset)).data
 
-    parent, trial = (find_run("hone", n) for n in (found["name"], f"{found['name']}/trial-0002"))
+    parent, trial = (find_run(n) for n in (found["name"], f"{found['name']}/trial-0002"))
     assert parent is not None
     assert trial is not None
     assert trial.data.tags["mlflow.parentRunId"] == parent.info.run_id

@@ -155,6 +155,9 @@ class Renderer:
         """Write the tokenizer's files and `chat_template.jinja`; loaded, they give this digest."""
         if self.chat_template is not None:
             self.tokenizer.chat_template = self.chat_template.text
+        # How it was loaded is no part of it: the same training gives the same bytes offline.
+        for name in ("local_files_only", "is_local"):
+            self.tokenizer.init_kwargs.pop(name, None)
         self.tokenizer.save_pretrained(folder)
 
     def _cut_example(self, example: Example) -> list[Piece]:

@@ -31,9 +31,8 @@ def test_the_chain_from_a_version_to_its_data_and_code(
     assert found["version"]["uri"] == published.result["publication"]["uri"]
     assert found["decision"]["verdict"] == "better"
     assert found["decision"]["digest"] == lineage["decision_digest"]
-    assert (
-        found["evaluation"]["finetuned"]["test"] == published.result["metrics"]["finetuned"]["test"]
-    )
+    arms = {arm: facts["metrics"] for arm, facts in found["evaluations"].items()}
+    assert arms == published.result["metrics"]
     assert found["run"]["path"] == published.result["run_dir"]
     assert found["run"]["mlflow_run_id"]
     assert found["run"]["trained"]["digest"] == lineage["candidate_digest"]

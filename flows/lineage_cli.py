@@ -1,0 +1,55 @@
+"""The commands about what was made and kept: what they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.retention import describe_limit
+from flows.cli_options import Json, ModelName
+
+
+def explain(
+    model: ModelName,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="Print the chain as a Mermaid flow chart.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the flow chart to this file (.mmd, or .md).")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Show what a model was made from: decision, evaluation, run, data commit, code, machine."""
+    from flows.commands.explain import explain_model
+
+    return explain_model(model=model, mermaid=mermaid, output=output, as_json=as_json)
+
+
+def reproduce(model: ModelName, as_json: Json = False) -> int:
+    """Train a model again from its record and compare: 0 the same came out, 2 it did not."""
+    from flows.commands.reproduce import reproduce_model
+
+    return reproduce_model(model, as_json=as_json)
+
+
+def prune(
+    older_than_days: Annotated[
+        float | None, typer.Option(min=0, help=describe_limit("older_than_days"))
+    ] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help=describe_limit("keep"))] = None,
+    max_gb: Annotated[float | None, typer.Option(help=describe_limit("max_gb"))] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Remove old runs and cached results; never a published model or what explains it."""
+    from flows.commands.prune import prune_runs
+
+    asked = {"older_than_days": older_than_days, "keep": keep, "max_gb": max_gb}
+    return prune_runs(
+        {name: value for name, value in asked.items() if value is not None},
+        dry_run=dry_run, as_json=as_json,
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Announce what became of a run, as a Prefect event that automations can act upon."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+from prefect.utilities.urls import url_for
+
+from tasks.records.handles import Decision
+from tasks.records.results import StageResults
+from tasks.records.runs import RunFolder
+
+Outcome = Literal["published", "declined", "waiting"]
+MAX_REASON = 500  # characters; the report has all of it
+
+
+def announce_end(name: str, run: RunFolder, results: StageResults) -> Outcome | None:
+    """Emit `hone.published`, `hone.declined` or `hone.waiting`, if the run decided anew.
+
+    What fails or crashes is told by Prefect's own events, also when the process was killed. An
+    unchanged run, whose decision was there before, announces nothing.
+
+    Args:
+        name: The model's name.
+        run: The run's folder.
+        results: What its stages returned.
+
+    Returns:
+        What was announced.
+    """
+    decision, publication = results.decision, results.publication
+    if decision is None:
+        return None
+    is_new = not (publication.reused if publication else decision.reused)
+    outcome = find_outcome(results)
+    if is_new:
+        announce(outcome, name, run.path, decision, publication.version if publication else None)
+    return outcome if is_new else None
+
+
+def find_outcome(results: StageResults) -> Outcome:
+    """Return what became of a candidate on which there is a decision."""
+    assert results.decision, "called after it"
+    if results.publication:
+        return "published"
+    return "waiting" if results.decision.verdict == "better" else "declined"
+
+
+def announce(
+    outcome: Outcome, name: str, run: str, decision: Decision, version: str | None = None
+) -> None:
+    """Emit an event about a model, with figures and a link, and neither rows nor secrets.
+
+    Args:
+        outcome: What happened.
+        name: The model's name.
+        run: The run folder's path, relative to HONE_HOME.
+        decision: What it rests on.
+        version: The version that was published.
+    """
+    emit_event(
+        event=f"hone.{outcome}",
+        resource={
+            "prefect.resource.id": f"hone.model.{name}",
+            "prefect.resource.name": name,
+            "hone.verdict": decision.verdict,
+        },
+        payload={
+            "model": name,
+            "version": version or "",
+            "uri": f"models:/{name}/{version}" if version else "",
+            "verdict": decision.verdict,
+            "reason": " ".join(decision.reasons)[:MAX_REASON],
+            "look": decision.look,
+            "decision": decision.digest,
+            "run": run,
+            "link": find_link(),
+        },
+    )
+
+
+def find_link() -> str:
+    """Return the address of this flow run's page; empty where no server shows one."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return ""
+    return url_for("flow-run", context.flow_run.id) or ""

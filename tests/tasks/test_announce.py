@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks import announce
+from tasks.records.handles import Decision, Publication
+from tasks.records.results import StageResults
+from tasks.records.runs import RunFolder
+
+RUN = RunFolder(path="outputs/runs/20260101T000000Z-aaaaaa")
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(announce, "emit_event", lambda **event: found.append(event))
+    return found
+
+
+def make_results(verdict: str, *, reused: bool = False, version: str | None = None) -> StageResults:
+    results = StageResults()
+    results.note("decide", Decision.model_validate({
+        "path": "d", "digest": "e" * 64, "verdict": verdict, "reasons": ("so it is. ",) * 100,
+        "checks": (), "model_name": "small", "candidate_digest": "c", "champion_version": None,
+        "evidence": {}, "look": 2, "alpha": 0.01, "smallest_detectable_gain": {}, "reused": reused,
+    }))  # fmt: skip
+    if version:
+        results.note("publish", Publication(
+            path="p", digest="d", name="small", version=version, uri=f"models:/small/{version}",
+            decision_digest="e" * 64, reused=reused,
+        ))  # fmt: skip
+    return results
+
+
+@pytest.mark.parametrize(
+    ("verdict", "version", "event"),
+    [
+        ("better", "3", "hone.published"),
+        ("better", None, "hone.waiting"),
+        ("not_better", None, "hone.declined"),
+        ("inconclusive", None, "hone.declined"),
+    ],
+)
+def test_what_became_of_a_run_is_announced_once(
+    events: list[dict[str, Any]], verdict: str, version: str | None, event: str
+) -> None:
+    announce.announce_end("small", RUN, make_results(verdict, version=version))
+    [found] = events
+    assert found["event"] == event
+    assert found["resource"]["prefect.resource.id"] == "hone.model.small"
+    payload = found["payload"]
+    assert (payload["verdict"], payload["look"], payload["run"]) == (verdict, 2, RUN.path)
+    assert payload["version"] == (version or "")
+    assert len(payload["reason"]) == announce.MAX_REASON
+
+
+def test_an_unchanged_run_and_one_without_a_decision_announce_nothing(
+    events: list[dict[str, Any]],
+) -> None:
+    assert announce.announce_end("small", RUN, StageResults()) is None
+    for version in ("3", None):
+        announce.announce_end("small", RUN, make_results("better", reused=True, version=version))
+    assert events == []
