@@ -76,6 +76,11 @@ class Choice:
             return "another process may be using it"
         return ""
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether another process uses this HONE_HOME."""
+        return self._in_use_since is not None
+
     def drop(self, item: Item, why: str) -> None:
         """Let an item go."""
         self.going[item.path] = why
@@ -145,14 +150,7 @@ def choose(choice: Choice, limits: RetentionConfig, num_bytes: int) -> list[Item
         drop_until(choice, runs, entries, checkpoints, num_bytes, limits.max_gb * 1e9)
     drop_with_entries(choice, checkpoints)
     kept = [entry for entry in entries if entry.path not in choice.going]
-    blobs = [replace(blob, precious=choice.explain_stay(blob)) for blob in survey_blobs(kept)]
-    for blob in blobs:
-        is_fresh = choice.count_days(blob) < 1 and not any(
-            path.startswith("cache/version/") for path in choice.going
-        )
-        if not blob.precious and not is_fresh:
-            choice.drop(blob, "no data version has it")
-    return [*runs, *entries, *checkpoints, *blobs]
+    return [*runs, *entries, *checkpoints, *drop_blobs(choice, kept)]
 
 
 def drop_runs(choice: Choice, runs: Sequence[Item], limits: RetentionConfig) -> None:
@@ -169,7 +167,7 @@ def drop_runs(choice: Choice, runs: Sequence[Item], limits: RetentionConfig) -> 
 def drop_entries(choice: Choice, runs: Sequence[Item], entries: Sequence[Item]) -> None:
     """Let the results go that only runs needed that go, and old ones that no run needs."""
     needed = find_needed(choice, runs)
-    orphaned = frozenset().union(*(r.refers_to for r in runs if r.path in choice.going))
+    orphaned = {path for run in runs if run.path in choice.going for path in run.refers_to}
     for entry in entries:
         if entry.precious or entry.path in needed:
             continue
@@ -181,7 +179,7 @@ def drop_entries(choice: Choice, runs: Sequence[Item], entries: Sequence[Item]) 
 
 def find_needed(choice: Choice, runs: Iterable[Item]) -> frozenset[str]:
     """Return the results that runs that stay refer to."""
-    return frozenset().union(*(r.refers_to for r in runs if r.path not in choice.going))
+    return frozenset(path for r in runs if r.path not in choice.going for path in r.refers_to)
 
 
 def drop_checkpoints(choice: Choice, entries: Sequence[Item]) -> list[Item]:
@@ -199,6 +197,17 @@ def drop_with_entries(choice: Choice, checkpoints: Sequence[Item]) -> None:
         entry = item.path.rpartition("/")[0]
         if entry in choice.going:
             choice.drop(item, choice.going[entry])
+
+
+def drop_blobs(choice: Choice, entries: Sequence[Item]) -> list[Item]:
+    """Let the raw files go that no data version has, while nobody may be making one."""
+    why = "another process may be reading data" if choice.is_in_use else ""
+    found = [replace(blob, precious=why) for blob in survey_blobs(list(entries))]
+    has_versions_going = any(path.startswith("cache/version/") for path in choice.going)
+    for blob in found:
+        if not blob.precious and (has_versions_going or choice.count_days(blob) >= 1):
+            choice.drop(blob, "no data version has it")
+    return found
 
 
 def drop_until(
@@ -223,13 +232,14 @@ def drop_until(
     for item in sorted((*runs, *entries), key=lambda item: item.last_used):
         if excess() <= 0:
             return
-        is_needed = item.path in find_needed(choice, runs)
-        if item.precious or item.path in choice.going or is_needed:
+        if item.precious or item.path in choice.going:
+            continue
+        if item.path in find_needed(choice, runs):
             continue
         choice.drop(item, why)
+        orphaned = item.refers_to - find_needed(choice, runs) if item.refers_to else frozenset()
         for entry in entries:
-            is_orphan = entry.path in item.refers_to - find_needed(choice, runs)
-            if is_orphan and not entry.precious and entry.path not in choice.going:
+            if entry.path in orphaned and not entry.precious and entry.path not in choice.going:
                 choice.drop(entry, why)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import time
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from tasks.records.home import find_home
 from tasks.records.locks import hold_lock
@@ -56,13 +57,18 @@ def find_oldest_lease() -> float | None:
 
 
 def is_locked(file: Path) -> bool:
-    """Return whether somebody holds a lock; one that was never taken is free."""
-    if not file.exists():
-        return False
-    lock = FileLock(file)
+    """Return whether somebody holds a lock; one that was never taken is free.
+
+    The file is not changed by that: the time of a result's lock says when it was used.
+    """
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        descriptor = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    lock.release()
+    finally:
+        os.close(descriptor)
     return False

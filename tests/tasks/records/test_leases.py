@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from tasks.records import leases
 from tasks.records.leases import find_oldest_lease, is_locked, take_lease
+from tasks.records.locks import hold_lock
 from tests.flows.running import ROOT, make_environment
 
 HOLD = """
@@ -48,5 +50,11 @@ def test_ones_own_lease_is_no_hindrance(home: Path) -> None:
     assert find_oldest_lease() is None
 
 
-def test_a_lock_that_was_never_taken_is_free(home: Path) -> None:
+def test_to_look_at_a_lock_changes_nothing(home: Path) -> None:
     assert not is_locked(home / "never.lock")
+    with hold_lock(home / "some.lock", "a test"):
+        os.utime(home / "some.lock", (1, 1))
+        assert is_locked(home / "some.lock")
+    assert not is_locked(home / "some.lock")
+    assert (home / "some.lock").stat().st_mtime == 1
+    assert not (home / "never.lock").exists()
