@@ -27,6 +27,7 @@ FormatName = Literal[
     "messages", "prompt-completion", "alpaca", "sharegpt", "preference", "kto", "text"
 ]
 QualityRule = Literal["repeated_lines", "repeated_ngrams", "truncated_json"]
+TargetName = Literal["local", "hub", "package"]
 TrackerName = Literal["mlflow", "tensorboard", "wandb"]
 
 
@@ -499,6 +500,27 @@ class PublishConfig(Section):
     """Prompts answered by the freshly loaded artefact and compared with the evaluated answers."""
     max_logit_difference: Annotated[float, Field(gt=0)] = Field(default=1e-3, title="Tolerance")
     """Largest difference of logits between the evaluated and the freshly loaded model."""
+    merge: bool = Field(default=False, title="Merge the adapter")
+    """Merge the adapter into its base, `qlora` into the dequantised one, before it is evaluated:
+    the merged model is what is evaluated, decided upon and published. False: the adapter is, and
+    with `qlora` on the 4-bit base alone."""
+    max_nll_difference: Annotated[float, Field(gt=0)] = Field(
+        default=0.01, title="Tolerance of the merge"
+    )
+    """A merge that moves the NLL per token by more is refused."""
+    targets: tuple[TargetName, ...] = Field(default=("local",), title="Targets")
+    """Where a version goes before it becomes champion. `local`, its folder and the MLflow registry,
+    is always one; `hub` is the Hugging Face Hub (HF_TOKEN), `package` one `.tar.gz` in
+    `artifacts/packages/`."""
+    hub_repo: str | None = Field(default=None, title="Repository on the hub")
+    """`OWNER/NAME`, made when it is missing; by default HF_REPO_ID."""
+    hub_private: bool = Field(default=True, title="Private on the hub")
+    """Whether only its owners may see the repository."""
+    approval: Literal["none", "required"] = Field(default="none", title="Approval")
+    """`required`: a candidate that is better waits, and the run ends with exit code 2, until
+    `hone publish RUN --approve REASON` or the `publish` deployment's form goes on with it."""
+    approval_days: Annotated[float, Field(gt=0)] = Field(default=7.0, title="Days to approve")
+    """What nobody has approved after so many days is declined."""
 
 
 def read_trackers(value: Any) -> Any:
@@ -528,7 +550,11 @@ class TrackingConfig(Section):
     device_hour_price: Annotated[float, Field(gt=0)] | None = Field(
         default=None, title="Price of a device's hour"
     )
-    """What an hour of one device costs, in your currency; `hone plan` then prices the training."""
+    """What an hour of one device costs, in your currency; `hone plan` then prices the training, and
+    the model card says what it cost."""
+    measure_energy: bool = Field(default=False, title="Measure energy")
+    """Measure the energy of the training (kWh), for the model card; needs the extra `energy`
+    (codecarbon, used without network). Where the hardware does not count it, it is estimated."""
     assumed_mfu: Annotated[float, Field(gt=0, le=1)] = Field(default=0.4, title="Assumed MFU")
     """Share of the device's peak that `hone plan` expects a training to reach; an earlier run's
     `mfu` in MLflow is the best guess."""

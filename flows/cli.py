@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from configs.errors import TROUBLESHOOTING, HoneError, RequestError, RunError
-from flows import experiment_cli, lineage_cli, serving_cli
+from flows import experiment_cli, lineage_cli, publishing_cli, serving_cli
 from flows.cli_options import CONTEXT_SETTINGS, EXIT_CODES, Json, ModelName, Overrides, Preset
 from flows.data_cli import data_app
 from flows.environment import prepare_environment
@@ -104,6 +104,8 @@ def evaluate(
     )  # fmt: skip
 
 
+app.command(epilog=EXIT_CODES)(publishing_cli.publish)
+app.command(epilog=EXIT_CODES)(publishing_cli.rollback)
 app.command(epilog=EXIT_CODES)(serving_cli.generate)
 app.command(epilog=EXIT_CODES)(serving_cli.serve)
 app.command(epilog=EXIT_CODES)(serving_cli.export)

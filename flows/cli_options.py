@@ -22,6 +22,7 @@ ModelName = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A run folder, a checkpoint, a model folder, models:/NAME@ALIAS, or a hub id.",
+        help="A run folder, a checkpoint, a model folder, models:/NAME@ALIAS, a package (.tar.gz), "
+        "or a hub id.",
     ),
 ]

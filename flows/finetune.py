@@ -16,14 +16,23 @@ from flows.liveness import end_with_run
 from flows.pilot import make_pilot
 from flows.results import RunResult, Stage, check_pilot, summarize_run
 from tasks.announce import announce_end
+from tasks.approve import wait_for_approval
 from tasks.decide import decide, take_look
 from tasks.evaluate import check_scoring, evaluate
 from tasks.figures import draw_early
 from tasks.format import format_rows
+from tasks.merge import merge
 from tasks.pilot import shorten_run
 from tasks.prepare import is_in_lakefs, prepare
-from tasks.publish import find_earlier, publish
+from tasks.publish import (
+    choose_delivery,
+    deliver_champion,
+    find_earlier,
+    find_need,
+    publish,
+)
 from tasks.publishing.acceptance_process import FreshProcess, start_process
+from tasks.publishing.delivery import check_delivery
 from tasks.publishing.registry import ChampionMoved, find_champion
 from tasks.records.extras import check_extras
 from tasks.records.handles import DataVersion, FormattedData, TrainedModel
@@ -67,6 +76,8 @@ def finetune(
     check_extras(config)
     check_scoring(config)
     check_trackers(config)
+    if until in {None, "publish"} and not pilot:
+        check_delivery(choose_delivery(config.publish))
     results = StageResults()
 
     data = results.note("version", version(config.data, config.model))
@@ -116,6 +127,8 @@ def make_candidate(
         trained = results.note("train", train(data, formatted, config, run))
         if until == "train":
             return
+        if config.publish.merge and trained.method != "full":
+            trained = results.note("merge", merge(trained, formatted, config, run))
         earlier = find_earlier(config.publish.name, trained.digest)
         if earlier is None:
             decide_and_publish(config, run, data, formatted, trained, results, until, fresh)
@@ -125,6 +138,7 @@ def make_candidate(
     if until != "evaluate":
         results.note("decide", earlier.decision)
         if until != "decide":
+            deliver_champion(earlier.publication, choose_delivery(config.publish))
             results.note("publish", earlier.publication)
 
 
@@ -159,6 +173,9 @@ def decide_and_publish(
         decision = decide(trained, formatted, results.arms, config, run, champion, look)
         results.note("decide", decision)
         if until == "decide" or decision.verdict != "better":
+            return
+        if why := find_need(config.publish.name, trained.digest, config.publish):
+            wait_for_approval(run, decision, why, config)
             return
         try:
             arms = results.arms

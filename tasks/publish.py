@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from configs.schema import RunConfig
+from configs.errors import RequestError
+from configs.schema import PublishConfig, RunConfig, TargetName
 from tasks.decide import list_evidence
 from tasks.keep import keep_provenance
 from tasks.publishing import local
 from tasks.publishing.acceptance_process import FreshProcess
+from tasks.publishing.approvals import REQUIRED, Approval
 from tasks.publishing.candidates import Candidate
-from tasks.publishing.registry import find_published
+from tasks.publishing.delivery import Delivery, deliver, list_missing
+from tasks.publishing.registry import find_champion, find_published
 from tasks.records.handles import (
     Arm,
     DataVersion,
@@ -27,11 +30,12 @@ from tasks.records.handles import (
     Publication,
     TrainedModel,
 )
+from tasks.records.locks import hold_lock
 from tasks.records.runs import RunFolder
 from tasks.records.stage_fields import name_fields
 from tasks.tag import tag_data
 from tasks.track import track
-from tasks.tracking.revision import find_code_revision
+from tasks.tracking.runs import REVISION_TAG, read_tags
 
 LOG = logging.getLogger("hone")
 
@@ -42,6 +46,56 @@ class EarlierPublication:
 
     decision: Decision
     publication: Publication
+
+
+def choose_delivery(
+    publish: PublishConfig,
+    *,
+    targets: Sequence[TargetName] | None = None,
+    repo: str | None = None,
+    is_public: bool = False,
+) -> Delivery:
+    """Return where a version goes: where the config says, or where somebody names.
+
+    Args:
+        publish: The config's section.
+        targets: Those to use instead of the config's.
+        repo: The hub's repository instead of the config's.
+        is_public: Everybody may see it, whatever the config says.
+    """
+    return Delivery(
+        targets=tuple(targets or publish.targets),
+        repo=repo or publish.hub_repo,
+        is_private=publish.hub_private and not is_public,
+    )
+
+
+def deliver_champion(publication: Publication, delivery: Delivery) -> None:
+    """Bring a version that is published already to targets that it is not at yet.
+
+    Raises:
+        RequestError: Another version is champion: the hub's `main` would go backwards.
+    """
+    if not list_missing(publication.folder, delivery):
+        return
+    name = publication.name
+    with hold_lock(local.find_lock(name), f"the publication of {name}"):
+        champion = find_champion(name)
+        if champion is None or champion.version != publication.version:
+            raise RequestError(
+                where=publication.uri,
+                message=f"version {champion.version if champion else None} is champion, and only "
+                "the champion is brought to other targets",
+                hint="`hone rollback NAME --to VERSION` makes another one champion",
+            )
+        deliver(publication.folder, delivery)
+
+
+def find_need(name: str, candidate_digest: str, publish: PublishConfig) -> str:
+    """Return why somebody has to agree before a candidate is published; empty where nobody has."""
+    if taken_back := local.find_rollback(name, candidate_digest):
+        return f"the same model was taken back: {taken_back.describe()}"
+    return REQUIRED if publish.approval == "required" else ""
 
 
 def find_earlier(name: str, candidate_digest: str) -> EarlierPublication | None:
@@ -71,22 +125,36 @@ def publish(
     run: RunFolder,
     prepared: FreshProcess | None = None,
     meanwhile: Callable[[], object] | None = None,
+    approval: Approval | None = None,
+    delivery: Delivery | None = None,
 ) -> Publication:
     """Prove the artefact in a fresh process, register it, and move the champion's alias last."""
     from tasks.publishing.publish import AcceptanceSettings, publish_candidate
 
-    candidate = describe_candidate(decision, data, formatted, trained, evaluations, config, run)
+    tracked = track(config, run, data)
+    candidate = describe_candidate(
+        decision,
+        data,
+        formatted,
+        trained,
+        evaluations,
+        config,
+        run,
+        read_tags(tracked)[REVISION_TAG],
+    )
     settings = AcceptanceSettings(
         num_probes=config.publish.num_probes,
         max_logit_difference=config.publish.max_logit_difference,
         max_new_tokens=config.evaluation.max_new_tokens,
         batch_size=config.evaluation.per_device_eval_batch_size,
     )
-    tracked = track(config, run, data)
     keep_provenance(
         tracked, run, config, name_handles(decision, data, formatted, trained, evaluations)
     )
-    publication = publish_candidate(candidate, tracked, settings, prepared, meanwhile)
+    delivery = delivery or choose_delivery(config.publish)
+    publication = publish_candidate(
+        candidate, tracked, settings, prepared, meanwhile, approval, delivery
+    )
     tag_data(publication)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
@@ -113,6 +181,7 @@ def describe_candidate(
     evaluations: Mapping[Arm, Evaluation],
     config: RunConfig,
     run: RunFolder,
+    code_revision: str,
 ) -> Candidate:
     """Return the trained model with everything that led to it."""
     return Candidate(
@@ -125,5 +194,5 @@ def describe_candidate(
         evidence=list_evidence(trained, formatted, evaluations, run),
         config=config.model_dump(mode="json"),
         run=run.name,
-        code_revision=find_code_revision(),
+        code_revision=code_revision,
     )

@@ -149,6 +149,14 @@ def end_badly(run: RunFolder, config: RunConfig, err: BaseException) -> None:
         discard_run_folder(run)
 
 
+def close_record(run: RunFolder, config: RunConfig) -> None:
+    """Leave the record of a run that had ended well, and was opened again, as it was."""
+    try:
+        finish_run(open_run(config.tracking.project, run.name, config.tracking.run_name))
+    except Exception as problem:  # noqa: BLE001 - what went wrong before matters more
+        LOG.warning("MLflow could not be told that the run ended: %s", hide_password(str(problem)))
+
+
 def show_report(written: Path) -> None:
     """Show the report and its plots in the Prefect UI, and where MLflow is."""
     text = (written / "report.md").read_text(encoding="utf-8")

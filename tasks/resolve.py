@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +14,9 @@ from typing import Any
 from configs.errors import RequestError
 from configs.load import load_config
 from configs.schema import ModelConfig
+from tasks.publishing.bases import BASE_VARIABLE
 from tasks.publishing.local import read_lineage
+from tasks.publishing.package import is_package, open_package
 from tasks.publishing.registry import find_version_folder
 from tasks.records.digests import digest_folder
 from tasks.records.handles import FormattedData, Kind, ModelReference, PinnedModel
@@ -25,7 +28,7 @@ from tasks.versioning.base_models import locate_base, pin_base
 ADAPTER_CONFIG = "adapter_config.json"
 RUN_CONFIG = "config.yaml"
 RUN_MANIFEST = "manifest.json"
-ALLOWED = "a run folder, a checkpoint, a model folder, models:/NAME@ALIAS, or a hub id"
+ALLOWED = "a run folder, a checkpoint, a model folder, models:/NAME@ALIAS, a package, or a hub id"
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,16 @@ def resolve_model(name: str) -> ResolvedModel:
     """Return the model that `name` names.
 
     Args:
-        name: A run folder, a checkpoint, a model folder, `models:/NAME@ALIAS`, or a hub id.
+        name: A run folder, a checkpoint, a model folder, `models:/NAME@ALIAS`, a package, or a hub
+            id.
 
     Raises:
         RequestError: There is no such model, or its base is not the one that it was trained on.
     """
     is_registered = name.startswith("models:/")
     folder = find_version_folder(name) if is_registered else _find_folder(name)
+    if is_package(folder):
+        folder = open_package(folder)
     if (folder / "model").is_dir():
         folder = folder / "model"
     if not folder.is_dir():
@@ -161,7 +167,7 @@ def _resolve_adapter(folder: Path) -> ResolvedModel:
     settings = load_config(str(run / RUN_CONFIG)).model if run else None
     lineage = read_lineage(folder)
     name = settings.model_name_or_path if settings else adapter["base_model_name_or_path"]
-    base = lineage.base if lineage else pin_base(name, adapter.get("revision"))
+    base = find_moved(lineage.base) if lineage else pin_base(name, adapter.get("revision"))
     if adapter.get("revision") not in {None, base.revision}:
         raise RequestError(
             message=f"{name} is not the base that this adapter was trained on: "
@@ -178,6 +184,12 @@ def _resolve_adapter(folder: Path) -> ResolvedModel:
         dtype=resolve_dtype(settings.dtype, detect_device()),
     )
     return ResolvedModel(reference, settings, lineage.kind if lineage else _find_kind(run))
+
+
+def find_moved(base: PinnedModel) -> PinnedModel:
+    """Return a local base model at the place that HONE_BASE_MODEL names, where it has moved."""
+    named = os.environ.get(BASE_VARIABLE)
+    return base if locate_base(base).is_dir() or not named else pin_base(named, None)
 
 
 def _find_run(folder: Path) -> Path | None:

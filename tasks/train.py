@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from configs.errors import HoneError
 from configs.schema import RunConfig
 from tasks.observe import TaskObserver
 from tasks.plan import announce_gate
+from tasks.publishing.costs import ENERGY
 from tasks.records.digests import digest_code, digest_folder, find_versions
 from tasks.records.entries import MANIFEST, find_entry, reuse_or_build
 from tasks.records.environment import write_environment
@@ -23,7 +25,9 @@ from tasks.records.home import find_home
 from tasks.records.runs import RunFolder, link_results
 from tasks.records.stage_fields import name_fields
 from tasks.resolve import release_memory
-from tasks.track import LOGS, UNSENT, track_live
+from tasks.track import LOGS, UNSENT, track, track_live
+from tasks.tracking.energy import measure_energy
+from tasks.tracking.system_metrics import record_system
 from tasks.training.devices import detect_device, resolve_dtype
 from tasks.training.engines.llamafactory.environment import find_engine_versions
 from tasks.training.peak_memory import PEAK_MEMORY, measure_peak_memory
@@ -164,16 +168,20 @@ def _build(
         teacher_location=locate_base(teacher) if teacher else None,
         teacher_revision=teacher.revision if teacher else None,
     )
+    is_live = "mlflow" in config.tracking.report_to
     started = time.monotonic()
     with (
         track_live(config, run, data, entry) as live,
         measure_peak_memory(is_counted=is_counted) as peak,
+        record_system(partial(track, config, run, data) if is_live else None),
+        measure_energy(is_measured=config.tracking.measure_energy) as energy,
     ):
         result = launch_training(request, TaskObserver("train", live), should_stop)
     release_memory()
     device = detect_device()
     write_environment(entry, device.kind, device.name)
     measured = {PEAK_MEMORY: float(peak.num_bytes)} if peak.num_bytes else {}
+    measured |= {ENERGY: energy.kwh} if energy.kwh is not None else {}
     return TrainedModel(
         path=entry.relative_to(find_home()).as_posix(),
         digest=digest_folder(entry / "model"),

@@ -42,8 +42,8 @@ PUBLIC = {
         "build", "files.readers", "rendering.renderer", "rows.examples", "tokens.packing",
     },
     "tasks.training": {
-        "devices", "models", "shared_base", "train", "attention", "collator", "loss", "memory",
-        "plan",
+        "devices", "merging", "models", "shared_base", "train", "attention", "collator", "loss",
+        "memory", "plan",
     },
     "tasks.evaluation": {
         "evaluate", "generation", "metrics", "significance", "gate", "looks", "report", "plots",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from configs.load import load_config
 from configs.schema import EvaluationConfig
+from flows.commands.publish import show_waiting
 from flows.in_process import run_in_process
 from flows.results import check_pilot
 from flows.terminal import print_json, print_table, print_text
@@ -73,6 +74,8 @@ def show_result(result: RunResult) -> None:
     if result.publication:
         published = result.publication
         print_text(f"model    {published.path}  {published.uri}")
+    elif result.waiting:
+        show_waiting(result)
     elif result.verdict:
         print_text("model    nothing is published")
 

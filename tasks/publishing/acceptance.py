@@ -24,6 +24,8 @@ STDIN = "-"
 REFUSED = 2
 DIGESTS = "digests.json"
 LOGITS = "logits"
+PROBE_LOGITS = "logits.safetensors"
+PROBE_ANSWERS = "probes.json"
 NUM_SERVED = 4  # answers through MLflow's own way in; the model below it has answered all probes
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 # In 16 bits another batch shape rounds another way, and two nearly equal tokens change places.
@@ -41,6 +43,28 @@ class AcceptanceSpec(Record):
     max_logit_difference: float
     report: str
     """Where the report is written."""
+
+
+def write_probes(folder: Path, spec: AcceptanceSpec) -> None:
+    """Keep what a version was compared with, so that it can be compared again at any time."""
+    write_json(folder / PROBE_ANSWERS, spec.model_dump(mode="json"))
+
+
+def read_probes(folder: Path, pyfunc_folder: Path, report: Path) -> AcceptanceSpec:
+    """Return the test of a version, to be made again.
+
+    Args:
+        folder: What `write_probes` and the logits were written to.
+        pyfunc_folder: The MLflow model, as it lies now.
+        report: Where the report goes.
+    """
+    spec = AcceptanceSpec.model_validate(read_json(folder / PROBE_ANSWERS))
+    places = {
+        "pyfunc_folder": str(pyfunc_folder),
+        "reference_logits": str(folder / PROBE_LOGITS),
+        "report": str(report),
+    }
+    return spec.model_copy(update=places)
 
 
 class AcceptanceCheck(Record):
@@ -79,6 +103,17 @@ def main(arguments: Sequence[str]) -> int:
     report = examine_artefact(spec)
     write_json(Path(spec.report), report.model_dump(mode="json"))
     return 0 if report.passed else REFUSED
+
+
+def refuse_network() -> None:
+    """Let no connection be opened from here on: what is published must load without one."""
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        is_connection = event == "socket.connect" and isinstance(arguments[1], tuple)
+        if is_connection or event == "socket.getaddrinfo":
+            raise OSError("the acceptance test has no network")
+
+    sys.addaudithook(refuse)
 
 
 def import_libraries() -> None:
@@ -217,4 +252,5 @@ def check_stops(answers: Sequence[Answer], probes: Sequence[Probe]) -> Acceptanc
 
 
 if __name__ == "__main__":
+    refuse_network()
     sys.exit(main(sys.argv[1:]))

@@ -50,15 +50,19 @@ class FreshProcess:
 
 
 @contextmanager
-def start_process() -> Iterator[FreshProcess]:
+def start_process(registered: Path | None = None) -> Iterator[FreshProcess]:
     """Start the process; it imports what it needs while its caller has other work.
+
+    Args:
+        registered: The code that a version was published with; by default that of this clone.
 
     Yields:
         The process; it does not outlive the block.
     """
     with tempfile.TemporaryDirectory(prefix="hone-acceptance-") as folder:
-        code, log = Path(folder) / "code", Path(folder) / "log"
-        collect_code(code)
+        code, log = registered or Path(folder) / "code", Path(folder) / "log"
+        if registered is None:
+            collect_code(code)
         with log.open("w", encoding="utf-8") as messages:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tasks.publishing.acceptance", STDIN],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 
 from tasks.publishing.bases import name_base
 from tasks.publishing.candidates import Candidate
-from tasks.records.handles import Check, PinnedModel
+from tasks.publishing.card_use import write_use
+from tasks.publishing.costs import compute_cost, list_costs
+from tasks.records.handles import Check, PinnedModel, TrainedModel
 from tasks.records.home import resolve_in_project
 
 HIGHER_IS_BETTER_NOTE = "nll and perplexity: lower is better; all others: higher is better."
@@ -27,10 +30,12 @@ def write_card(candidate: Candidate) -> str:
         _write_decision(candidate),
         "## Training",
         _write_training(candidate),
+        "## Cost",
+        _write_cost(candidate),
         "## Lineage",
         _write_lineage(candidate),
         "## Use",
-        _write_use(candidate),
+        write_use(candidate),
         "## Limits",
         _write_limits(candidate),
     ]
@@ -40,7 +45,7 @@ def write_card(candidate: Candidate) -> str:
 def describe_for_hub(candidate: Candidate) -> dict[str, Any]:
     """Return the card's header: what the hub searches, links and shows in tables."""
     base = candidate.trained.base
-    tags = ["hone", candidate.trained.method, "text-generation"]
+    tags = ["hone", candidate.trained.merged or candidate.trained.method, "text-generation"]
     header: dict[str, Any] = {
         "base_model": name_base(base),
         "library_name": "transformers" if candidate.trained.method == "full" else "peft",
@@ -72,7 +77,7 @@ def _list_results(candidate: Candidate) -> list[dict[str, Any]]:
             "task": {"type": "text-generation", "name": "Text Generation"},
             "dataset": {
                 "type": "hone",
-                "name": f"{candidate.data.source} ({split})",
+                "name": f"{name_source(candidate.data.source)} ({split})",
                 "split": split,
                 "revision": candidate.data.commit,
             },
@@ -86,15 +91,33 @@ def _list_results(candidate: Candidate) -> list[dict[str, Any]]:
 
 
 def _write_summary(candidate: Candidate) -> str:
-    trained, method = candidate.trained, candidate.trained.method
-    what = "All weights of" if method == "full" else f"An adapter ({method}) for"
+    trained = candidate.trained
     share = trained.num_trainable_parameters / max(1, trained.num_parameters)
     return (
-        f"{what} `{name_base(trained.base)}`, fine-tuned on `{candidate.data.source}`, published "
+        f"{_name_kind(trained)} `{name_base(trained.base)}`, fine-tuned on "
+        f"`{name_source(candidate.data.source)}`, published "
         "by hone because the evidence says that it is better. "
         f"{trained.num_trainable_parameters:,} of {trained.num_parameters:,} parameters are "
         f"trained ({share:.2%}), {trained.num_bytes / 1e6:.1f} MB."
     )
+
+
+def _name_kind(trained: TrainedModel) -> str:
+    if trained.merged == "qlora":
+        return "An adapter (qlora), merged into the dequantised weights of"
+    if trained.merged:
+        return f"An adapter ({trained.merged}), merged into"
+    return "All weights of" if trained.method == "full" else f"An adapter ({trained.method}) for"
+
+
+def name_source(source: str) -> str:
+    """Return a data source without a path of this machine.
+
+    >>> name_source("/home/ada/rows"), name_source("lakefs://chats/main/"), name_source("data/x")
+    ('rows', 'lakefs://chats/main/', 'data/x')
+    """
+    path = PurePath(source)
+    return path.name if path.is_absolute() or source.startswith("~") else source
 
 
 def _write_figures(candidate: Candidate) -> str:
@@ -152,11 +175,21 @@ def _write_training(candidate: Candidate) -> str:
     )
 
 
+def _write_cost(candidate: Candidate) -> str:
+    cost = compute_cost(candidate.trained, candidate.decision, candidate.config)
+    rows = [_row(unit, total, each) for unit, (total, each) in list_costs(cost).items()]
+    note = "Of the training alone; a point is 0.01 of the metric that decides"
+    note += f", {cost.metric}, over the base model." if cost.metric else "."
+    return "\n".join(
+        [_row("cost", "in all", "per point gained"), _row(*["---"] * 3), *rows, "", note]
+    )
+
+
 def _write_lineage(candidate: Candidate) -> str:
     rows = candidate.formatted.rows
     base = candidate.trained.base
     facts = {
-        "data": f"`{candidate.data.source}` @ `{candidate.data.commit}`",
+        "data": f"`{name_source(candidate.data.source)}` @ `{candidate.data.commit}`",
         "rows": f"{rows.read} read = {rows.kept} kept + {rows.invalid} invalid + "
         f"{rows.filtered} filtered; {rows.cut} cut",
         "splits": ", ".join(
@@ -171,20 +204,6 @@ def _write_lineage(candidate: Candidate) -> str:
     }
     return "\n".join(
         [_row("what", "which"), _row("---", "---"), *(_row(k, v) for k, v in facts.items())]
-    )
-
-
-def _write_use(candidate: Candidate) -> str:
-    call = '[{"messages": [{"role": "user", "content": "..."}]}]'
-    if candidate.formatted.kind == "text":
-        call = '[{"text": "..."}]'
-    return (
-        "Intended for prompts like those of its training data, answered greedily.\n\n"
-        "```python\n"
-        "import mlflow\n\n"
-        f'model = mlflow.pyfunc.load_model("models:/{candidate.name}@champion")\n'
-        f"print(model.predict({call}))\n"
-        "```"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from tasks.formatting.rows.examples import digest_prompt, read_examples
 from tasks.publishing.candidates import Candidate, Lineage
 from tasks.publishing.card import write_card
+from tasks.publishing.moves import ChampionMove
 from tasks.records.digests import digest_file, digest_files, find_versions, list_files
 from tasks.records.handles import Decision, Publication
 from tasks.records.home import find_home
@@ -26,7 +28,10 @@ TRAINING_PROMPTS = "training_prompts.txt"
 # Written after the version's content is complete, so no digest covers them.
 ACCEPTANCE = "acceptance.json"
 PUBLICATION = "publication.json"
-UNCOVERED = {DIGESTS, ACCEPTANCE, PUBLICATION}
+MOVES = "moves.json"
+COPIES = "copies.json"
+PROBES = "probes"  # a folder: the acceptance test's prompts, answers and logits
+UNCOVERED = {DIGESTS, ACCEPTANCE, PUBLICATION, MOVES, COPIES, PROBES}
 PINNED_LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "mlflow")
 
 
@@ -48,6 +53,8 @@ def find_version_path(name: str, version: str) -> Path:
 def find_version(name: str, candidate_digest: str) -> Publication | None:
     """Return the publication of a candidate that is a complete version already, without MLflow.
 
+    A version that was taken back does not count; its candidate may be published again.
+
     Args:
         name: The model's name.
         candidate_digest: Digest of the candidate's model files.
@@ -55,7 +62,7 @@ def find_version(name: str, candidate_digest: str) -> Publication | None:
     for folder in list_versions(name):
         lineage = read_lineage(folder)
         if lineage and lineage.candidate_digest == candidate_digest:
-            publication = read_publication(folder)
+            publication = None if read_rollback(folder) else read_publication(folder)
             if publication and verify_artefact(folder) == "":
                 return publication.model_copy(update={"reused": True})
     return None
@@ -90,6 +97,38 @@ def read_publication(folder: Path) -> Publication | None:
         return None
 
 
+def find_rollback(name: str, candidate_digest: str) -> ChampionMove | None:
+    """Return the move that took a candidate's newest version back, as its folder knows it."""
+    for folder in reversed(list_versions(name)):
+        lineage = read_lineage(folder)
+        if lineage and lineage.candidate_digest == candidate_digest:
+            return read_rollback(folder)
+    return None
+
+
+def read_rollback(folder: Path) -> ChampionMove | None:
+    """Return the move that took a version back; None where it was not, or is champion again."""
+    file = folder / MOVES
+    moves = (
+        [ChampionMove.model_validate(move) for move in read_json(file)] if file.is_file() else []
+    )
+    last = moves[-1] if moves else None
+    return last if last and last.action == "rolled_back" and last.replaced == folder.name else None
+
+
+def write_moves(name: str, moves: Sequence[ChampionMove]) -> None:
+    """Keep in each version's folder how it became champion, and how it was taken back.
+
+    Args:
+        name: The model's name.
+        moves: The registry's history, oldest first.
+    """
+    for folder in list_versions(name):
+        own = [move for move in moves if folder.name in {move.version, move.replaced}]
+        if own:
+            write_json(folder / MOVES, [move.model_dump(mode="json") for move in own])
+
+
 def read_training_prompts(folder: Path) -> frozenset[str]:
     """Return the digests of the prompts that a version was trained on."""
     return frozenset((folder / TRAINING_PROMPTS).read_text(encoding="utf-8").splitlines())
@@ -108,7 +147,7 @@ def verify_artefact(folder: Path) -> str:
         expected = dict(read_json(folder / DIGESTS))
     except (TypeError, ValueError):
         return f"{folder / DIGESTS} is not readable"
-    found = [name for name in list_files(folder) if name not in UNCOVERED]
+    found = [name for name in list_files(folder) if name.split("/")[0] not in UNCOVERED]
     if unequal := sorted(set(found) ^ set(expected)):
         return f"{folder / unequal[0]} is missing or was added"
     for name, digest in expected.items():

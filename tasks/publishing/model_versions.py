@@ -29,12 +29,13 @@ DIGEST_TAG = "hone.candidate_digest"
 DECISION_TAG = "hone.decision_digest"
 MODEL_TAG = "hone.model_id"
 PROMOTED_TAG = "hone.promoted"  # MLflow forgets who was champion once the alias moves on
+ROLLED_BACK_TAG = "hone.rolled_back"  # the move of the champion that took a version back
 
 
 def find_aliases(client: MlflowClient, name: str) -> dict[str, str]:
     """Return the versions of a model by alias; none where it was never published."""
     with explain_registry():
-        found = _ask(lambda: client.get_registered_model(name))
+        found = ask_registry(lambda: client.get_registered_model(name))
     return {} if found is None else {k: str(v) for k, v in found.aliases.items()}
 
 
@@ -47,8 +48,22 @@ def find_registered(client: MlflowClient, decision: Decision) -> str | None:
     return str(max(same, key=int)) if same else None
 
 
+def find_taken_back(client: MlflowClient, name: str, candidate_digest: str) -> str | None:
+    """Return the newest version of a candidate where it was rolled back and not published since."""
+    champion = find_aliases(client, name).get(CHAMPION)
+    with explain_registry():
+        versions = client.search_model_versions(f"name = '{name}'")
+    same = [v for v in versions if v.tags.get(DIGEST_TAG) == candidate_digest]
+    promoted = [v for v in same if str(v.version) == champion or PROMOTED_TAG in v.tags]
+    if not promoted:
+        return None
+    newest = max(promoted, key=lambda found: int(found.version))
+    is_back = str(newest.version) != champion and ROLLED_BACK_TAG in newest.tags
+    return str(newest.version) if is_back else None
+
+
 def find_promoted(client: MlflowClient, name: str, candidate_digest: str) -> str | None:
-    """Return the newest version of a candidate that is, or once was, the champion."""
+    """Return the newest version of a candidate that is, or was, champion and was not taken back."""
     champion = find_aliases(client, name).get(CHAMPION)
     with explain_registry():
         versions = client.search_model_versions(f"name = '{name}'")
@@ -56,7 +71,10 @@ def find_promoted(client: MlflowClient, name: str, candidate_digest: str) -> str
         int(found.version)
         for found in versions
         if found.tags.get(DIGEST_TAG) == candidate_digest
-        and (str(found.version) == champion or PROMOTED_TAG in found.tags)
+        and (
+            str(found.version) == champion
+            or (PROMOTED_TAG in found.tags and ROLLED_BACK_TAG not in found.tags)
+        )
     ]
     return str(max(promoted)) if promoted else None
 
@@ -64,7 +82,7 @@ def find_promoted(client: MlflowClient, name: str, candidate_digest: str) -> str
 def has_version(client: MlflowClient, name: str, version: str) -> bool:
     """Return whether the registry has a version."""
     with explain_registry():
-        return _ask(lambda: client.get_model_version(name, version)) is not None
+        return ask_registry(lambda: client.get_model_version(name, version)) is not None
 
 
 def find_tags(client: MlflowClient, name: str, version: str) -> dict[str, str]:
@@ -74,7 +92,7 @@ def find_tags(client: MlflowClient, name: str, version: str) -> dict[str, str]:
         RunError: There is no such version.
     """
     with explain_registry():
-        found = _ask(lambda: client.get_model_version(name, version))
+        found = ask_registry(lambda: client.get_model_version(name, version))
     if found is None:
         raise RunError(where=f"models:/{name}/{version}", message="no such version")
     return dict(found.tags)
@@ -119,7 +137,7 @@ def register_version(
         client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, LoggedModelStatus.READY)
         client.log_outputs(run.run_id, [LoggedModelOutput(model_id, candidate.trained.num_steps)])
-        if _ask(lambda: client.get_registered_model(name)) is None:
+        if ask_registry(lambda: client.get_registered_model(name)) is None:
             _create_registered_model(client, name)
         _check_upload(client, model_id, folder)
         version = client.create_model_version(
@@ -150,22 +168,6 @@ def _find_source(client: MlflowClient, model_id: str) -> str:
     if has_server(find_tracking_uri()):
         return f"models:/{model_id}"
     return str(client.get_logged_model(model_id).artifact_location)
-
-
-def promote_version(client: MlflowClient, name: str, version: str) -> None:
-    """Make a version the champion; it is no challenger any more.
-
-    The tag that remembers it comes after the alias. Where that was cut off, the next promotion
-    sets it: the champion that it replaces was promoted, too.
-    """
-    replaced = find_aliases(client, name).get(CHAMPION)
-    with explain_registry():
-        if replaced is not None:
-            client.set_model_version_tag(name, replaced, PROMOTED_TAG, "true")
-        client.set_registered_model_alias(name, CHAMPION, version)
-        client.set_model_version_tag(name, version, PROMOTED_TAG, "true")
-        if find_aliases(client, name).get(CHALLENGER) == version:
-            client.delete_registered_model_alias(name, CHALLENGER)
 
 
 def download_model(client: MlflowClient, model_id: str, target: Path) -> Path:
@@ -208,7 +210,7 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _ask(question: Callable[[], Any]) -> Any:
+def ask_registry(question: Callable[[], Any]) -> Any:
     """Return the registry's answer, or None where it has no such thing."""
     from mlflow.exceptions import MlflowException
 

@@ -12,10 +12,19 @@ from pathlib import Path
 
 from configs.errors import RunError
 from tasks.formatting.rows.examples import read_examples
-from tasks.publishing import local, model_versions, registry
-from tasks.publishing.acceptance import LOGITS, AcceptanceReport, AcceptanceSpec
+from tasks.publishing import history, local, model_versions, registry
+from tasks.publishing.acceptance import (
+    LOGITS,
+    PROBE_LOGITS,
+    AcceptanceReport,
+    AcceptanceSpec,
+    write_probes,
+)
 from tasks.publishing.acceptance_process import FreshProcess, ask_process, use_process
+from tasks.publishing.approvals import REQUIRED, Approval, NeedsApproval, check_approval
 from tasks.publishing.candidates import Candidate, Lineage, check_candidate
+from tasks.publishing.delivery import Delivery, deliver
+from tasks.publishing.moves import describe_move
 from tasks.publishing.probes import Probe, choose_probes, measure_logits
 from tasks.publishing.pyfunc_folder import build_pyfunc, describe_settings
 from tasks.records.handles import Publication
@@ -23,6 +32,7 @@ from tasks.records.home import resolve_in_project
 from tasks.records.locks import hold_lock
 from tasks.records.stage_fields import name_fields
 from tasks.records.writing import write_json
+from tasks.tracking.people import name_person
 from tasks.tracking.runs import TrackedRun
 
 LOG = logging.getLogger("hone")
@@ -45,6 +55,8 @@ def publish_candidate(
     settings: AcceptanceSettings,
     prepared: FreshProcess | None = None,
     meanwhile: Callable[[], object] | None = None,
+    approval: Approval | None = None,
+    delivery: Delivery = Delivery(),  # noqa: B008 - frozen
 ) -> Publication:
     """Publish a candidate that is proven better, once.
 
@@ -57,9 +69,12 @@ def publish_candidate(
         settings: How the artefact is compared with the evaluated model.
         prepared: The fresh process of the acceptance test, where it was begun already.
         meanwhile: Done here while that process tests the artefact, which takes a second or more.
+        approval: A person's agreement, where one is needed.
+        delivery: Where the version goes besides its folder and the registry.
 
     Raises:
         RequestError: The verdict is not `better`, or is about another name.
+        NeedsApproval: Nobody has agreed, and the config asks for it, or it was rolled back once.
         ChampionMoved: The champion is not the one that the decision was made against.
         ArtefactRefused: The artefact does not do what the evaluated model did.
         RunError: The registry or the fresh process failed, or the evidence has changed.
@@ -69,19 +84,54 @@ def publish_candidate(
         if found := local.find_version(name, digest) or registry.find_published(name, digest):
             return found
         check_candidate(candidate)
+        _check_approved(candidate, run, approval)
         registry.check_champion(run.client, name, candidate.decision.champion_version)
         # An earlier attempt may have been accepted and registered, and then interrupted.
         version = model_versions.find_registered(run.client, candidate.decision)
         version = version or _accept_and_register(candidate, run, settings, prepared, meanwhile)
         if problem := registry.restore_version(run.client, name, version, digest):
             raise RunError(where=f"models:/{name}/{version}", message=problem)
+        deliver(local.find_version_path(name, version), delivery)
         registry.check_champion(run.client, name, candidate.decision.champion_version)
-        model_versions.promote_version(run.client, name, version)
-        publication = local.write_publication(local.find_version_path(name, version))
+        publication = _promote(candidate, run, version, approval)
     LOG.info(
         "publish: %s is now models:/%s@champion (%s)", version, name, publication.path,
         extra=name_fields("publish", model=name, version=version, reused=False),
     )  # fmt: skip
+    return publication
+
+
+def _check_approved(candidate: Candidate, run: TrackedRun, approval: Approval | None) -> None:
+    """Require a person's agreement where the config asks for it, or somebody took it back."""
+    name, decision = candidate.name, candidate.decision
+    if approval:
+        check_approval(approval, decision.digest)
+        return
+    is_required = candidate.config["publish"].get("approval") == "required"
+    taken_back = model_versions.find_taken_back(run.client, name, candidate.trained.digest)
+    if is_required or taken_back:
+        raise NeedsApproval(
+            where=f"decision {decision.digest}",
+            message=f"version {taken_back}, the same model, was rolled back"
+            if taken_back
+            else REQUIRED,
+            hint="see its evidence; `hone publish RUN --approve REASON` publishes it",
+        )
+
+
+def _promote(
+    candidate: Candidate, run: TrackedRun, version: str, approval: Approval | None
+) -> Publication:
+    move = describe_move(
+        "published",
+        version,
+        candidate.decision.champion_version,
+        who=approval.who if approval else name_person(),
+        reason=approval.reason if approval else "; ".join(candidate.decision.reasons),
+    )
+    history.move_champion(run.client, candidate.name, move)
+    publication = local.write_publication(local.find_version_path(candidate.name, version))
+    local.write_moves(candidate.name, history.read_history(run.client, candidate.name))
     return publication
 
 
@@ -105,6 +155,9 @@ def _accept_and_register(
         version = model_versions.register_version(run, candidate, lineage, pyfunc, model_id)
         folder = local.copy_artefact(staging / "model", candidate.name, version)
         write_json(folder / local.ACCEPTANCE, report.model_dump(mode="json"))
+        shutil.copytree(staging / local.PROBES, folder / local.PROBES, dirs_exist_ok=True)
+        kept = f"{local.PROBES}/{model_id}"  # a run may have made more than one candidate
+        run.client.log_artifacts(run.run_id, str(staging / local.PROBES), kept)
         run.client.log_dict(run.run_id, report.model_dump(mode="json"), local.ACCEPTANCE)
     return version
 
@@ -122,7 +175,7 @@ def _prove(
     spec = AcceptanceSpec(
         pyfunc_folder=str(staging / "pyfunc"),
         probes=tuple(_find_probes(candidate, settings.num_probes)),
-        reference_logits=str(staging / "logits.safetensors"),
+        reference_logits=str(staging / local.PROBES / PROBE_LOGITS),
         max_logit_difference=settings.max_logit_difference,
         report=str(staging / "report.json"),
     )
@@ -139,7 +192,8 @@ def _prove(
             run_id=run.run_id,
             model_id=model_id,
         )
-        _record_logits(candidate, spec.probes, Path(spec.reference_logits))
+        write_probes(staging / local.PROBES, spec)
+        _record_logits(candidate, spec.probes, staging / local.PROBES / PROBE_LOGITS)
         return lineage, ask_process(fresh, spec, staging, meanwhile)
 
 

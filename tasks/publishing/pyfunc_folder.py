@@ -78,7 +78,7 @@ def build_pyfunc(
             model_config=settings.model_dump(mode="json"),
             signature=_make_signature(settings),
             input_example=[dict(example)],
-            pip_requirements=_list_requirements(settings),
+            pip_requirements=list_requirements(settings.method),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
         )
 
@@ -149,7 +149,8 @@ def _make_signature(settings: ModelSettings) -> Any:
     )
 
 
-def _list_requirements(settings: ModelSettings) -> list[str]:
-    names = (*REQUIREMENTS, "bitsandbytes") if settings.method == "qlora" else REQUIREMENTS
+def list_requirements(method: str) -> list[str]:
+    """Return what `pip` needs to install to load a model, with the versions of here."""
+    names = (*REQUIREMENTS, "bitsandbytes") if method == "qlora" else REQUIREMENTS
     # A local version such as 2.13.0+cpu is known to no package index.
     return [f"{name}=={found.split('+')[0]}" for name, found in find_versions(*names).items()]

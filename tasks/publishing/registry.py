@@ -49,7 +49,7 @@ def find_champion(name: str) -> ChampionRecord | None:
     Raises:
         RunError: The registry does not answer.
     """
-    if not _has_registry():
+    if not has_registry():
         return None
     client = open_client()
     version = find_aliases(client, name).get(CHAMPION)
@@ -89,7 +89,7 @@ def find_published(name: str, candidate_digest: str) -> Publication | None:
     Raises:
         RunError: The registry does not answer.
     """
-    if not _has_registry():
+    if not has_registry():
         return None
     client = open_client()
     version = find_promoted(client, name, candidate_digest)
@@ -110,7 +110,7 @@ def find_version(uri: str) -> str | None:
         RunError: The registry does not answer.
     """
     match = MODEL_URI.fullmatch(uri)
-    if match is None or not _has_registry():
+    if match is None or not has_registry():
         return None
     return match["version"] or find_aliases(open_client(), match["name"]).get(match["alias"])
 
@@ -126,7 +126,7 @@ def find_version_folder(uri: str) -> Path:
         raise RequestError(
             where=uri, message="not a registered model", allowed="models:/NAME@ALIAS or /VERSION"
         )
-    if not _has_registry():
+    if not has_registry():
         raise RequestError(where=uri, message="nothing was published in this HONE_HOME yet")
     client, name = open_client(), match["name"]
     version = match["version"] or find_aliases(client, name).get(match["alias"])
@@ -202,7 +202,7 @@ def note_on_version(name: str, version: str, tag: str, text: str) -> None:
         open_client().set_model_version_tag(name, version, tag, text)
 
 
-def _has_registry() -> bool:
+def has_registry() -> bool:
     """Return whether anything can be registered; a database that was never made has nothing."""
     file = find_database_file(find_registry_uri())
     return file is None or file.exists()

@@ -9,6 +9,7 @@ from configs.schema import RunConfig
 
 EXTRAS = {
     "bitsandbytes": "qlora",
+    "codecarbon": "energy",
     "gguf": "gguf",
     "liger_kernel": "liger",
     "onnx": "onnx",
@@ -58,5 +59,9 @@ def check_extras(config: RunConfig) -> None:
     if config.training.objective != "sft":
         objective = config.training.objective
         require_package("trl", where="training.objective", needed_for=objective)
+    if config.tracking.measure_energy:
+        require_package(
+            "codecarbon", where="tracking.measure_energy", needed_for="measuring energy"
+        )
     if "wandb" in config.tracking.report_to:
         require_package("wandb", where="tracking.report_to", needed_for="wandb")

@@ -129,6 +129,8 @@ class TrainedModel(Handle):
     best_step: int
     metrics: dict[str, float]
     """`train_loss`, `eval_loss`, `perplexity`, `tokens_per_second`, `seconds` and their like."""
+    merged: Literal["lora", "qlora"] | None = None
+    """How the adapter was trained that is merged into these weights; None where none is."""
 
     @property
     def model_folder(self) -> Path:

@@ -84,8 +84,13 @@ class StageResults:
 
     @property
     def trained(self) -> TrainedModel | None:
-        """The candidate."""
+        """What was trained."""
         return Handles(self.handles).find("train", TrainedModel)
+
+    @property
+    def candidate(self) -> TrainedModel | None:
+        """What is evaluated and published: what was trained, or that merged into its base."""
+        return Handles(self.handles).find("merge", TrainedModel) or self.trained
 
     @property
     def arms(self) -> dict[Arm, Evaluation]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("hone")
 RUN_FOLDER_TAG = "hone.run_folder"
+DATA_TAG = "hone.data_commit"
+REVISION_TAG = "hone.code_revision"
 PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows runs below others
 MAX_PARAMS_PER_BATCH = 100  # limits of MLflow's log-batch endpoint
 MAX_METRICS_PER_BATCH = 1000
@@ -205,15 +207,24 @@ def set_tags(run: TrackedRun, tags: Mapping[str, str]) -> None:
 
 
 def tag_lineage(run: TrackedRun, *, data_commit: str, code_revision: str) -> None:
-    """Tag a run with what it was made from."""
-    set_tags(
-        run,
-        {
-            "hone.data_commit": data_commit,
-            "hone.code_revision": code_revision,
-            "mlflow.source.git.commit": code_revision,
-        },
-    )
+    """Tag a run with what it was made from; what it was tagged with first stands.
+
+    A run that is published by hand, later, was not made by the code of then.
+    """
+    tags = {
+        DATA_TAG: data_commit,
+        REVISION_TAG: code_revision,
+        "mlflow.source.git.commit": code_revision,
+    }
+    known = read_tags(run)
+    if missing := {name: value for name, value in tags.items() if name not in known}:
+        set_tags(run, missing)
+
+
+def read_tags(run: TrackedRun) -> dict[str, str]:
+    """Return a run's tags."""
+    with _explain():
+        return dict(run.client.get_run(run.run_id).data.tags)
 
 
 def log_dataset(run: TrackedRun, *, name: str, source: str, digest: str, context: str) -> None:

@@ -13,7 +13,7 @@ from configs.schema import ModelConfig, RunConfig
 from tasks.evaluation.generation import generate_answers
 from tasks.formatting.rendering.renderer import Renderer, load_renderer
 from tasks.formatting.rows.examples import Example, Message, digest_examples, write_examples
-from tasks.publishing import model_versions
+from tasks.publishing import history, local, model_versions, publish
 from tasks.publishing.candidates import Candidate, digest_evidence
 from tasks.publishing.model_versions import find_aliases, find_tags
 from tasks.publishing.publish import AcceptanceSettings, publish_candidate
@@ -157,7 +157,7 @@ def published(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> P
             raise KeyboardInterrupt
 
         with patch.context() as cut:
-            cut.setattr(model_versions, "promote_version", be_killed)
+            cut.setattr(history, "move_champion", be_killed)
             with pytest.raises(KeyboardInterrupt):
                 publish_candidate(candidate, run, SETTINGS)
         assert find_aliases(run.client, NAME) == {"challenger": "1"}
@@ -171,6 +171,29 @@ def published_home(published: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Enter the session's home with one published version, to look at it."""
     enter_home(monkeypatch, published)
     return published
+
+
+@pytest.fixture(scope="session")
+def succeeded(
+    workshop: Workshop, published: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Publish the second candidate in place of the first, in a home that tests must not change."""
+    home = tmp_path_factory.mktemp("succeeded") / "home"
+    shutil.copytree(published, home)
+    with pytest.MonkeyPatch.context() as patch:
+        enter_home(patch, home)
+        successor = make_candidate(workshop, home, seed=2, champion="1")
+        publish_candidate(successor, open_run("hone", successor.run), SETTINGS)
+    return home
+
+
+@pytest.fixture
+def two_versions(succeeded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a test a home of its own in which version 2 replaced version 1."""
+    home = tmp_path / "home"
+    shutil.copytree(succeeded, home)
+    enter_home(monkeypatch, home)
+    return home
 
 
 @pytest.fixture
@@ -270,6 +293,18 @@ def make_candidate(
         code_revision="abc123-dirty.456",
     )
     return bind(unbound, evidence=digest_evidence(unbound.evidence))
+
+
+def register_without_test(candidate: Candidate, run: TrackedRun, *_: Any) -> str:
+    """Register as publishing does, but without the fresh process, which has tests of its own."""
+    with publish._make_staging(candidate.name) as staging:
+        lineage = local.build_artefact(candidate, staging / "model")
+        model_id = model_versions.create_logged_model(run, candidate.name)
+        version = model_versions.register_version(
+            run, candidate, lineage, staging / "model", model_id
+        )
+        local.copy_artefact(staging / "model", candidate.name, version)
+    return version
 
 
 def make_decision(candidate_digest: str, champion: str | None) -> Decision:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from tasks.formatting.rendering.renderer import load_renderer
 from tasks.publishing.acceptance import AcceptanceReport, AcceptanceSpec, examine_artefact, main
 from tasks.publishing.probes import choose_probes, measure_logits
 from tasks.records.digests import digest_files, list_files
+from tasks.records.home import find_project
 from tasks.records.writing import read_json, write_json
 from tasks.training.models import load_trained
 
@@ -141,3 +144,20 @@ def test_another_base_fails(
     (other / "model.safetensors").write_bytes(bytes(content))
     monkeypatch.setenv("HONE_BASE_MODEL", str(other))
     assert list_failed(examine_artefact(spec)) == {"loads"}
+
+
+def test_the_fresh_process_has_no_network() -> None:
+    code = """
+import socket
+from tasks.publishing.acceptance import refuse_network
+refuse_network()
+for place in ("127.0.0.1", "localhost"):
+    try:
+        socket.create_connection((place, 9))
+    except OSError as err:
+        print(err)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=find_project(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["the acceptance test has no network"] * 2

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from configs.errors import RequestError, RunError
-from tasks.publishing import local, publish, registry
+from tasks.publishing import history, local, publish, registry
+from tasks.publishing.approvals import Approval, NeedsApproval
 from tasks.publishing.candidates import Candidate
 from tasks.publishing.model_versions import find_aliases
 from tasks.publishing.publish import publish_candidate
 from tasks.publishing.registry import ChampionMoved
+from tasks.records.handles import Publication
 from tasks.records.home import find_home
 from tasks.records.writing import read_json
 from tasks.tracking.runs import TrackedRun, open_run
 from tasks.tracking.store import open_client
 
-from .conftest import NAME, SETTINGS, Workshop, bind, enter_home, make_candidate
+from .conftest import NAME, SETTINGS, Workshop, bind, make_candidate, register_without_test
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PEFT config's")
 
@@ -59,14 +62,11 @@ def test_the_same_candidate_is_published_once(workshop: Workshop, published_home
     assert local.read_decision(publication.folder) == candidate.decision
 
 
-def test_a_successor_becomes_champion(
-    workshop: Workshop, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = tmp_path / "home"
-    shutil.copytree(published, home)
-    enter_home(monkeypatch, home)
+def test_a_successor_becomes_champion(workshop: Workshop, two_versions: Path) -> None:
+    home = two_versions
     successor = make_candidate(workshop, home, seed=2, champion="1")
-    publication = publish_candidate(successor, open_run("hone", successor.run), SETTINGS)
+    publication = local.find_version(NAME, successor.trained.digest)
+    assert publication is not None
     assert publication.version == "2"
     assert find_aliases(open_client(), NAME) == {"champion": "2"}
     lineage = local.read_lineage(publication.folder)
@@ -116,3 +116,52 @@ def test_what_fails_on_the_way_leaves_nothing(
     assert find_aliases(run.client, NAME) == {}
     [logged] = run.client.search_logged_models([run.experiment_id])
     assert logged.status == "FAILED"
+
+
+def test_two_publishers_at_once_end_with_one_champion(
+    workshop: Workshop, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = [make_candidate(workshop, home, seed=seed) for seed in (1, 2)]
+    run = open_run("hone", candidates[0].run)
+    monkeypatch.setattr(publish, "_accept_and_register", register_without_test)
+    outcomes: list[Publication | Exception] = []
+
+    def attempt(candidate: Candidate) -> None:
+        try:
+            outcomes.append(publish_candidate(candidate, run, SETTINGS))
+        except ChampionMoved as err:
+            outcomes.append(err)
+
+    threads = [threading.Thread(target=attempt, args=[candidate]) for candidate in candidates]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [published] = [outcome for outcome in outcomes if isinstance(outcome, Publication)]
+    [late] = [outcome for outcome in outcomes if isinstance(outcome, ChampionMoved)]
+    assert "was made against version None, now it is 1" in late.message
+    assert find_aliases(run.client, NAME) == {"champion": published.version} == {"champion": "1"}
+    moves = history.read_history(run.client, NAME)
+    assert [(m.action, m.version, m.replaced) for m in moves] == [("published", "1", None)]
+
+    # Decided upon again, against the new champion, the second one replaces it.
+    late_seed = 2 if local.find_version(NAME, candidates[0].trained.digest) else 1
+    again = make_candidate(workshop, home, seed=late_seed, champion="1")
+    assert publish_candidate(again, run, SETTINGS).version == "2"
+    moves = history.read_history(run.client, NAME)
+    assert [(m.version, m.replaced) for m in moves] == [("1", None), ("2", "1")]
+
+
+def test_a_config_that_asks_for_approval_publishes_nothing_without(
+    candidate: Candidate, run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "_accept_and_register", register_without_test)
+    section = {**candidate.config["publish"], "approval": "required"}
+    asking = replace(candidate, config={**candidate.config, "publish": section})
+    with pytest.raises(NeedsApproval, match=candidate.decision.digest):
+        publish_candidate(asking, run, SETTINGS)
+    assert find_aliases(run.client, NAME) == {}
+    approval = Approval(decision_digest=candidate.decision.digest, reason="good", who="ada@lab")
+    publish_candidate(asking, run, SETTINGS, approval=approval)
+    [move] = history.read_history(run.client, NAME)
+    assert (move.who, move.reason) == ("ada@lab", "good")
