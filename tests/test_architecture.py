@@ -48,7 +48,7 @@ PUBLIC = {
     "tasks.evaluation": {
         "evaluate", "generation", "metrics", "significance", "gate", "looks", "report", "plots",
     },
-    "tasks.tracking": {"access", "observer", "revision", "runs", "store"},
+    "tasks.tracking": {"access", "observer", "people", "revision", "runs", "store"},
 }  # fmt: skip
 
 FORBIDDEN = {
