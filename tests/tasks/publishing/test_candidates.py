@@ -6,23 +6,36 @@ import pytest
 
 from configs.errors import RequestError, RunError
 from tasks.publishing.candidates import Candidate, check_candidate, digest_evidence
+from tasks.publishing.model_versions import find_aliases
+from tasks.publishing.publish import publish_candidate
+from tasks.tracking.runs import TrackedRun
 
-from .conftest import bind
+from .conftest import NAME, SETTINGS, bind
 
 
 def test_an_untouched_candidate_passes(candidate: Candidate) -> None:
     check_candidate(candidate)
 
 
-@pytest.mark.parametrize("name", ["config", "data", "model", "predictions/finetuned"])
-def test_a_changed_byte_is_refused(candidate: Candidate, name: str) -> None:
+EVIDENCE = ("config", "data", "model", "predictions/baseline", "predictions/finetuned")
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_a_changed_byte_is_refused(candidate: Candidate, run: TrackedRun, name: str) -> None:
     path = candidate.evidence[name]
     file = path if path.is_file() else min(path.iterdir())
-    content = bytearray(file.read_bytes())
+    content = bytearray(file.read_bytes() or b"\0")
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(RunError, match=rf"changed: .*{name}"):
         check_candidate(candidate)
+    with pytest.raises(RunError, match=rf"changed: .*{name}"):
+        publish_candidate(candidate, run, SETTINGS)
+    assert find_aliases(run.client, NAME) == {}
+
+
+def test_every_piece_of_evidence_is_tried(candidate: Candidate) -> None:
+    assert set(EVIDENCE) == set(candidate.evidence)
 
 
 def test_missing_evidence_is_refused(candidate: Candidate) -> None:
