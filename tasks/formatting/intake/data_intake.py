@@ -193,7 +193,8 @@ def tell_formats(chunks: Sequence[Chunk], data: DataConfig) -> list[Chunk]:
 def read_columns(intake: Intake) -> ReadColumns:
     """Return the columns that are compared over all rows."""
     batches = (batch for shard in intake.shards for batch in read_batches(shard.path, COLUMNS))
-    parts = [[batch[name].to_numpy() for name in COLUMNS] for batch in batches]
+    # Copied, for a view would keep all columns of its batch in memory: all bytes of all rows.
+    parts = [[batch[name].to_numpy().copy() for name in COLUMNS] for batch in batches]
     return ReadColumns(*map(np.concatenate, zip(*parts, strict=True)))
 
 

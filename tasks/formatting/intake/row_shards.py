@@ -132,13 +132,12 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
 
     Args:
         path: The file.
-        columns: The columns to read; all by default.
+        columns: The columns to read; all by default. They are views of the mapped file: whoever
+            keeps one keeps the whole file in its memory.
     """
-    with pa.OSFile(str(path)) as file:
-        options = pa.ipc.IpcReadOptions()
-        if columns is not None:
-            names = pa.ipc.open_file(file).schema.names
-            options.included_fields = sorted(names.index(name) for name in columns)
-        reader = pa.ipc.open_file(file, options=options)
+    # A file that is not mapped is read whole, whatever columns are asked for.
+    with pa.OSFile(str(path)) if columns is None else pa.memory_map(str(path)) as file:
+        reader = pa.ipc.open_file(file)
         for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
+            batch = reader.get_batch(number)
+            yield batch if columns is None else batch.select(list(columns))
