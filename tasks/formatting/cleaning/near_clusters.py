@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.formatting.cleaning.near_pairs import Comparison
+from tasks.formatting.cleaning.near_pairs import Comparison, find_near
 from tasks.formatting.splits.components import Rows, join_pairs
 
-SMALL_BUCKET = 32  # rows; up to here each row is compared with the next ones of its bucket
+SMALL_BUCKET = 1024  # rows; up to here each row is compared with the next ones of its bucket
 STEP_PAIRS = 1024  # compared in the time that it takes to ask for it
+NUM_ROUNDS = 16  # in which most clusters are settled; each goes over all rows that are left
+SETTLED_AT_ONCE = 1024  # rows, of which all pairs are compared
 
 
 def cluster_rows(comparison: Comparison, rows: Rows) -> Rows:
@@ -19,10 +21,9 @@ def cluster_rows(comparison: Comparison, rows: Rows) -> Rows:
     roots = np.arange(len(rows))
     if len(rows) < 2:
         return roots
-    for keys in comparison.hash_bands():
-        mine = keys[rows]
-        order = np.argsort(mine, kind="stable")
-        starts = _find_starts(mine[order])
+    for keys in comparison.hash_bands(rows):
+        order = np.argsort(keys, kind="stable")
+        starts = _find_starts(keys[order])
         sizes = np.diff(np.append(starts, len(order)))
         roots = _join_small_buckets(comparison, rows, roots, order, starts, sizes)
         roots = _join_large_buckets(comparison, rows, roots, order, starts, sizes)
@@ -38,7 +39,7 @@ def choose_first(comparison: Comparison, rows: Rows) -> Rows:
     roots = cluster_rows(comparison, rows)
     earlier = np.full(len(rows), -1, np.int64)
     left = np.argsort(roots, kind="stable")
-    while len(left):  # in each round the first row of each cluster stays, and leaves the cluster
+    for _ in range(NUM_ROUNDS):  # the first row of each cluster stays, and leaves the cluster
         starts = _find_starts(roots[left])
         sizes = np.diff(np.append(starts, len(left)))
         firsts = np.repeat(left[starts], sizes)
@@ -47,6 +48,40 @@ def choose_first(comparison: Comparison, rows: Rows) -> Rows:
         is_near = comparison.match_pairs(rows[firsts], rows[left])
         earlier[left[is_near]] = rows[firsts[is_near]]
         left = left[~is_near]
+        if not len(left):
+            return earlier
+    earlier[left] = _settle_rows(comparison, rows[left])
+    return earlier
+
+
+def _settle_rows(comparison: Comparison, rows: Rows) -> Rows:
+    """Return for each of the rows an earlier one that stays and is near it; -1 where it stays.
+
+    By halves: of the second, what is near a row of the first that stays goes, and the rest is
+    settled among itself. In rounds, a chain of rows through a whole file would take one round for
+    each row that stays, each over all rows that are left.
+    """
+    if len(rows) <= SETTLED_AT_ONCE:
+        return _settle_few(comparison, rows)
+    first, second = np.split(rows, [len(rows) // 2])
+    of_first = _settle_rows(comparison, first)
+    of_second = find_near(comparison, second, first[of_first < 0])
+    is_left = of_second < 0
+    of_second[is_left] = _settle_rows(comparison, second[is_left])
+    return np.concatenate([of_first, of_second])
+
+
+def _settle_few(comparison: Comparison, rows: Rows) -> Rows:
+    earlier = np.full(len(rows), -1, np.int64)
+    first, second = np.triu_indices(len(rows), 1)
+    is_near = comparison.match_pairs(rows[first], rows[second])
+    first, second = first[is_near], second[is_near]
+    ends = np.searchsorted(first, np.arange(len(rows)), "right")
+    for row in np.unique(first):
+        if earlier[row] < 0:
+            near = second[ends[row - 1] if row else 0 : ends[row]]
+            near = near[earlier[near] < 0]
+            earlier[near] = rows[row]
     return earlier
 
 
@@ -58,21 +93,32 @@ def _find_starts(sorted_keys: np.ndarray) -> Rows:
 def _join_small_buckets(
     comparison: Comparison, rows: Rows, roots: Rows, order: Rows, starts: Rows, sizes: Rows
 ) -> Rows:
-    """Compare each row with the next ones of its bucket: with the first, the second, ..."""
-    is_small = (sizes > 1) & (sizes <= SMALL_BUCKET)
-    ends = np.repeat(starts + sizes, np.where(is_small, sizes, 0))
-    places = np.flatnonzero(np.repeat(is_small, sizes))
-    joined: list[tuple[Rows, Rows]] = []
-    for step in range(1, SMALL_BUCKET):
-        inside = places + step < ends
-        places, ends = places[inside], ends[inside]
-        first, second = order[places], order[places + step]
-        apart = roots[first] != roots[second]
-        first, second = first[apart], second[apart]
-        is_near = comparison.match_pairs(rows[first], rows[second])
-        joined.append((first[is_near], second[is_near]))
-    firsts, seconds = zip(*joined, strict=True)
-    return join_pairs(roots, np.concatenate(firsts), np.concatenate(seconds))
+    """Compare each row with the next ones of its bucket: with the first, the second, ...
+
+    What is found is joined after 1, 2, 4, ... steps, for it goes over all rows; buckets that are
+    of one cluster by then are done.
+    """
+    width = 1
+    while True:
+        grouped = roots[order]
+        is_apart = np.minimum.reduceat(grouped, starts) != np.maximum.reduceat(grouped, starts)
+        is_open = is_apart & (sizes > width) & (sizes <= SMALL_BUCKET)
+        if not is_open.any():
+            return roots
+        ends = np.repeat((starts + sizes)[is_open], sizes[is_open])
+        places = np.flatnonzero(np.repeat(is_open, sizes))
+        joined: list[tuple[Rows, Rows]] = []
+        for step in range(width, 2 * width):
+            inside = places + step < ends
+            places, ends = places[inside], ends[inside]
+            first, second = order[places], order[places + step]
+            apart = roots[first] != roots[second]
+            first, second = first[apart], second[apart]
+            is_near = comparison.match_pairs(rows[first], rows[second])
+            joined.append((first[is_near], second[is_near]))
+        firsts, seconds = zip(*joined, strict=True)
+        roots = join_pairs(roots, np.concatenate(firsts), np.concatenate(seconds))
+        width *= 2
 
 
 def _join_large_buckets(

@@ -38,6 +38,8 @@ class Comparison:
         self.num_compared = 0
         # A quarter of the memory: rows whose last bytes agree in too few places are not near.
         self.low = np.concatenate([signatures.astype(np.uint8), stored.astype(np.uint8)])
+        # Nor are those whose last bits differ in too many: 16 bytes tell most pairs apart.
+        self.bits = np.packbits(self.low & 1, axis=1).view(np.uint64)
 
     def match_pairs(self, first: Rows, second: Rows) -> NDArray[np.bool_]:
         """Return which pairs of rows are near one another.
@@ -51,29 +53,39 @@ class Comparison:
         result = np.zeros(len(first), np.bool_)
         for start in range(0, len(first), CHUNK_PAIRS):
             a, b = first[start : start + CHUNK_PAIRS], second[start : start + CHUNK_PAIRS]
-            agree = np.count_nonzero(self.low[a] == self.low[b], axis=1)
-            hits = np.flatnonzero(agree >= self.least)
+            differ = np.bitwise_count(self.bits[a] ^ self.bits[b]).sum(axis=1, dtype=np.uint8)
+            hits = np.flatnonzero(differ <= self.num_places - self.least)
+            agree = np.count_nonzero(self.low[a[hits]] == self.low[b[hits]], axis=1)
+            hits = hits[agree >= self.least]
             exact = self._fetch_rows(a[hits]) == self._fetch_rows(b[hits])
             result[start + hits] = np.count_nonzero(exact, axis=1) >= self.least
         return result
 
-    def hash_bands(self) -> Iterator[NDArray[np.uint64]]:
-        """Yield one hash of each row for each band of places.
+    def hash_bands(self, rows: Rows) -> Iterator[NDArray[np.uint64]]:
+        """Yield one hash of each of the rows for each band of places.
 
         There is one band more than places in which two near rows may differ, so that they agree
         in at least one band entirely: no pair is missed.
         """
         num_bands = self.num_places - self.least + 1
         for places in np.array_split(np.arange(self.num_places), num_bands):
-            band = slice(places[0], places[-1] + 1)
-            pieces = [_hash_places(self.signatures, band), _hash_places(self.stored, band)]
-            yield np.concatenate(pieces)
+            yield self._hash_places(rows, slice(places[0], places[-1] + 1))
 
-    def _fetch_rows(self, rows: Rows) -> Signatures:
+    def _hash_places(self, rows: Rows, band: slice) -> NDArray[np.uint64]:
+        keys = np.zeros(len(rows), np.uint64)
+        for start in range(0, len(rows), CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            for column in self._fetch_rows(rows[chunk], band).astype(np.uint64).T:
+                keys[chunk] = mix_bits(keys[chunk] + column)
+        return keys
+
+    def _fetch_rows(self, rows: Rows, band: slice = slice(None)) -> Signatures:
         is_stored = rows >= len(self.signatures)
-        result = np.empty((len(rows), self.num_places), np.uint32)
-        result[~is_stored] = self.signatures[rows[~is_stored]]
-        result[is_stored] = self.stored[rows[is_stored] - len(self.signatures)]
+        if not is_stored.any():
+            return self.signatures[rows, band]
+        result = np.empty((len(rows), len(range(self.num_places)[band])), np.uint32)
+        result[~is_stored] = self.signatures[rows[~is_stored], band]
+        result[is_stored] = self.stored[rows[is_stored] - len(self.signatures), band]
         return result
 
 
@@ -82,13 +94,14 @@ def find_near(comparison: Comparison, queries: Rows, held_out: Rows) -> Rows:
     found = np.full(len(queries), -1, np.int64)
     if not len(queries) or not len(held_out):
         return found
-    for keys in comparison.hash_bands():
-        order = held_out[np.argsort(keys[held_out], kind="stable")]
-        known = keys[order]
+    bands = zip(comparison.hash_bands(queries), comparison.hash_bands(held_out), strict=True)
+    for keys, others in bands:
+        by_key = np.argsort(others, kind="stable")
+        order, known = held_out[by_key], others[by_key]
         asking = np.flatnonzero(found < 0)
-        asking = asking[_may_be_among(keys[queries[asking]], known)]
-        first = np.searchsorted(known, keys[queries[asking]], "left")
-        ends = np.searchsorted(known, keys[queries[asking]], "right")
+        asking = asking[_may_be_among(keys[asking], known)]
+        first = np.searchsorted(known, keys[asking], "left")
+        ends = np.searchsorted(known, keys[asking], "right")
         _ask_buckets(comparison, queries, found, asking, order, first, ends)
     return found
 
@@ -132,15 +145,6 @@ def _may_be_among(keys: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArra
     is_known[known & mask] = True
     found: NDArray[np.bool_] = is_known[keys & mask]
     return found
-
-
-def _hash_places(signatures: Signatures, band: slice) -> NDArray[np.uint64]:
-    keys = np.zeros(len(signatures), np.uint64)
-    for start in range(0, len(signatures), CHUNK_ROWS):
-        chunk = slice(start, start + CHUNK_ROWS)
-        for column in signatures[chunk, band].astype(np.uint64).T:
-            keys[chunk] = mix_bits(keys[chunk] + column)
-    return keys
 
 
 def _split_counts(counts: Rows) -> Iterator[Rows]:

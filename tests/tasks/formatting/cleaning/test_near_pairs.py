@@ -81,6 +81,41 @@ def test_a_row_goes_when_it_is_near_an_earlier_row_that_stays(
             kept.append(row)
 
 
+@settings(max_examples=40, deadline=None)
+@given(CASES, THRESHOLDS)
+def test_what_is_settled_by_halves_is_near_a_row_that_stays_and_those_are_not_near(
+    case: tuple[int, int, int, float], threshold: float
+) -> None:
+    signatures = make_signatures(*case)
+    near = find_pairs(signatures, threshold)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_clusters, "NUM_ROUNDS", 1)
+        patch.setattr(near_clusters, "SETTLED_AT_ONCE", 5)
+        comparison = Comparison(signatures, NOTHING, threshold)
+        earlier = choose_first(comparison, np.arange(len(signatures)))
+    for row, other in enumerate(earlier):
+        if other < 0:
+            assert not (near[row, :row] & (earlier[:row] < 0)).any()
+        else:
+            assert other < row
+            assert earlier[other] < 0
+            assert near[row, other]
+
+
+def test_a_chain_through_the_whole_file_is_not_gone_through_row_by_row() -> None:
+    # Windows of one text: each row is near those beside it, and all are one cluster.
+    random = np.random.default_rng(0)
+    changes = random.random((20_000, NUM_PERM)) < 1 / 50
+    values = random.integers(0, 2**32, (NUM_PERM, 1 + int(changes.sum(0).max())), np.uint32)
+    signatures = values[np.arange(NUM_PERM), np.cumsum(changes, axis=0)]
+    comparison = Comparison(signatures, NOTHING, 0.8)
+    rows = random.permutation(len(signatures))
+    stays = np.sort(rows[choose_first(comparison, rows) < 0])
+    assert (signatures[stays[1:]] == signatures[stays[:-1]]).mean(1).max() < 0.8
+    assert np.diff(stays).max() < 50
+    assert comparison.num_compared < 200 * len(rows)
+
+
 def test_many_copies_are_compared_in_one_pass() -> None:
     signatures = np.repeat(make_signatures(0, 1, 1, 0), 50_000, axis=0)
     comparison = Comparison(signatures, NOTHING, 0.8)
@@ -101,7 +136,8 @@ def test_what_large_buckets_find_is_joined_once_a_band(monkeypatch: pytest.Monke
     signatures = make_signatures(0, 4000, 40, 0.05)
     comparison = Comparison(signatures, NOTHING, 0.8)
     assert len(np.unique(cluster_rows(comparison, np.arange(4000)))) == 40
-    assert num_joined <= 2 * len(list(comparison.hash_bands()))
+    num_bands = len(list(comparison.hash_bands(np.arange(1))))
+    assert num_joined <= num_bands * (1 + near_clusters.SMALL_BUCKET.bit_length())
 
 
 def test_a_stranger_among_many_copies_costs_one_comparison_with_each() -> None:
