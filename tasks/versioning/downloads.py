@@ -15,14 +15,13 @@ from tasks.versioning import lakefs_client
 from tasks.versioning.lakefs_client import is_transient, read_retry_after
 from tasks.versioning.lakefs_errors import list_lakefs_errors
 from tasks.versioning.object_cache import RemoteObject
+from tasks.versioning.streaming import iter_pieces
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
 LOG = logging.getLogger("hone")
-# Each piece is read, written and hashed in three calls that let other threads go on: with smaller
-# ones a download of many threads spends a fifth of its time on taking turns.
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20  # of what an earlier attempt left, read from the disk
 # No more threads write and hash at once than there are processors: the others wait for bytes,
 # which is why they are more.
 AT_WORK = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -52,12 +51,12 @@ class Received:
         self.sha256 = hashlib.sha256()
         self.md5 = hashlib.md5(usedforsecurity=False)
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, piece: bytes | memoryview) -> None:
         """Count the next bytes."""
-        self.num_bytes += len(chunk)
-        self.sha256.update(chunk)
+        self.num_bytes += len(piece)
+        self.sha256.update(piece)
         if self.has_md5:
-            self.md5.update(chunk)
+            self.md5.update(piece)
 
     def is_intact(self, entry: RemoteObject) -> bool:
         """Tell whether these are the bytes that the commit records."""
@@ -148,8 +147,8 @@ def _receive(
 def _read_again(file: IO[bytes], received: Received) -> None:
     """Count the bytes that an earlier attempt left."""
     file.seek(0)
-    while chunk := file.read(CHUNK_BYTES):
-        received.add(chunk)
+    while piece := file.read(CHUNK_BYTES):
+        received.add(piece)
 
 
 def _append(
@@ -166,12 +165,12 @@ def _append(
         if received.num_bytes and not _continues(response, received.num_bytes):
             file.truncate(0)  # the server sends everything again
             received.start_again()
-        while chunk := response.read(CHUNK_BYTES, decode_content=False):
+        for piece in iter_pieces(response):
             if stopped.is_set():
                 raise DownloadStoppedError
             with AT_WORK:
-                file.write(chunk)
-                received.add(chunk)
+                file.write(piece)
+                received.add(piece)
         is_complete = True
     finally:
         _release(response, is_complete)
