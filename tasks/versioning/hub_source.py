@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from configs.errors import RequestError, RunError
-from tasks.records.digests import digest_file
+from tasks.records.digests import CHUNK_BYTES, digest_file
 from tasks.versioning.sources import HUB_SCHEME, Pins, SourceFile
 from tasks.versioning.store import store_file
 
@@ -99,8 +100,7 @@ class HubSource:
                 self._place.name, entry.path, repo_type="dataset", revision=self.commit
             )
         shutil.copyfile(cached, target)
-        is_damaged = target.stat().st_size != entry.size
-        if is_damaged or (entry.lfs and digest_file(target) != entry.lfs.sha256):
+        if not _is_intact(target, entry):
             raise RunError(
                 message=f"{entry.path} is damaged: its bytes are not those of the commit",
                 where=self._where,
@@ -121,6 +121,23 @@ class HubSource:
         files = {entry.path: entry for entry in tree if hasattr(entry, "size")}
         inside = f"{self._place.path}/" if self._place.path else ""
         return {p: e for p, e in files.items() if p == self._place.path or p.startswith(inside)}
+
+
+def _is_intact(file: Path, entry: Any) -> bool:
+    """Tell whether a file's bytes are those of the commit: by SHA-256, or by Git where it is small.
+
+    A file that is not kept apart (LFS) is known by the SHA-1 of Git's object.
+    """
+    num_bytes = file.stat().st_size
+    if num_bytes != entry.size:
+        return False
+    if entry.lfs:
+        return bool(digest_file(file) == entry.lfs.sha256)
+    digest = hashlib.sha1(b"blob %d\0" % num_bytes, usedforsecurity=False)
+    with file.open("rb") as content:
+        while piece := content.read(CHUNK_BYTES):
+            digest.update(piece)
+    return bool(digest.hexdigest() == entry.blob_id)
 
 
 def parse_hub_uri(uri: str, where: str = "data.source") -> HubPlace:

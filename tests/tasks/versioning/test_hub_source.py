@@ -130,10 +130,11 @@ def test_a_gated_data_set_names_its_page(hub: Hub, tmp_path: Path) -> None:
         take(f"hf://{NAME}@v1.0", tmp_path / "blobs")
 
 
-def test_damaged_bytes_are_no_data(hub: Hub, tmp_path: Path) -> None:
-    hub.damaged.add("data/test-00000-of-00001.parquet")
+@pytest.mark.parametrize("name", ["data/test-00000-of-00001.parquet", "extra/more.jsonl"])
+def test_damaged_bytes_are_no_data(hub: Hub, tmp_path: Path, name: str) -> None:
+    hub.damaged.add(name)
     with pytest.raises(RunError, match="its bytes are not those of the commit"):
-        take(f"hf://{NAME}@v1.0", tmp_path / "blobs")
+        take(f"hf://{NAME}@v1.0/{name}", tmp_path / "blobs")
 
 
 def test_a_hub_that_is_away_can_be_asked_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
