@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import urllib3
 
 from deployments.lakefs_server import Keys, find_server, serve_lakefs
@@ -146,13 +147,27 @@ class Cost:
     seconds: float
     processor_seconds: float
     """Of this process: the server's is not in it."""
+    server_seconds: float
+    """Of the server that this process started."""
+
+    @property
+    def both_seconds(self) -> float:
+        """What client and server need together, where they share the processors."""
+        return self.processor_seconds + self.server_seconds
 
 
 def measure_cost(read: Callable[[], int], num_bytes: int) -> Cost:
     """Return what a read of all bytes takes."""
-    start, processor_start = time.perf_counter(), time.process_time()
+    start, ours, theirs = time.perf_counter(), time.process_time(), read_server_seconds()
     assert read() == num_bytes
-    return Cost(time.perf_counter() - start, time.process_time() - processor_start)
+    seconds = time.perf_counter() - start
+    return Cost(seconds, time.process_time() - ours, read_server_seconds() - theirs)
+
+
+def read_server_seconds() -> float:
+    """Return the processor time of the processes that this one started."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return sum(t.user + t.system for t in times)
 
 
 def compare_reads(name: str, num_objects: int, num_bytes: int, repeats: int) -> dict[str, Any]:
@@ -189,6 +204,14 @@ def describe_costs(costs: dict[str, list[Cost]], num_bytes: int) -> dict[str, An
             way: round(statistics.median(c.processor_seconds for c in found) / gigabytes, 2)
             for way, found in costs.items()
         },
+        "server_processor_seconds_per_gigabyte": {
+            way: round(statistics.median(c.server_seconds for c in found) / gigabytes, 2)
+            for way, found in costs.items()
+        },
+        "processor_ratio": round(compare_processors(costs["plain"], costs["hone"]), 3),
+        "processor_ratio_to_files": round(
+            compare_processors(costs["plain_to_files"], costs["hone"]), 3
+        ),
         "speed_ratio": round(statistics.median(ratios), 3),
         "speed_ratios": [round(ratio, 3) for ratio in ratios],
         "speed_ratio_to_files": round(statistics.median(to_files), 3),
@@ -198,6 +221,16 @@ def describe_costs(costs: dict[str, list[Cost]], num_bytes: int) -> dict[str, An
 def compare_turns(plain: list[Cost], ours: list[Cost]) -> list[float]:
     """Return our speed as a share of the plain one, for each turn."""
     return [one.seconds / other.seconds for one, other in zip(plain, ours, strict=True)]
+
+
+def compare_processors(plain: list[Cost], ours: list[Cost]) -> float:
+    """Return the plain processor time of client and server as a share of ours, of the medians.
+
+    It is the speed as a share of the plain one where client and server share processors that they
+    keep busy, and suffers less from other work than the clock does.
+    """
+    one, other = (statistics.median(cost.both_seconds for cost in way) for way in (plain, ours))
+    return one / other
 
 
 def compare_servers_objects(num_objects: int, megabytes: int, repeats: int) -> dict[str, Any]:
