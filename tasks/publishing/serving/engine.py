@@ -52,8 +52,8 @@ class Engine:
         self.loaded: LoadedModel | None = None
         self.failure: Exception | None = None
         self.num_swaps = 0
+        self.max_waiting = max_waiting
         self._max_batch_size = max_batch_size
-        self._max_waiting = max_waiting
         self._waiting: deque[PendingAnswer] = deque()
         self._active: list[PendingAnswer] = []
         self._next: Served | None = None
@@ -96,7 +96,7 @@ class Engine:
             OverloadedError: Too many wait already.
         """
         with self._changed:
-            if self._stopping or len(self._waiting) >= self._max_waiting:
+            if self._stopping or len(self._waiting) >= self.max_waiting:
                 raise OverloadedError
             self._waiting.append(answer)
             self._changed.notify_all()

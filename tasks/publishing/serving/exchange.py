@@ -61,6 +61,10 @@ class Exchange:
         Raises:
             RequestRefused: There is no room for them, or too many wait.
         """
+        num_answers = len(self._prompts) * self._body.num_answers
+        if num_answers > engine.max_waiting:
+            message = f"at most {engine.max_waiting} answers a request; {num_answers} are asked for"
+            raise RequestRefused(400, message, "too_many_answers", "n")
         context = find_context_length(loaded.model)
         for prompt in self._prompts:
             longest = limit_tokens(

@@ -115,6 +115,13 @@ def test_a_wrong_request_is_told_why(
     assert words in error["message"] or words in (error["param"] or "")
 
 
+def test_more_answers_than_may_ever_wait_are_no_matter_of_time(http: httpx.Client) -> None:
+    body = {"model": MODEL, "prompt": ["A"] * 3, "n": 16}
+    response = http.post("/v1/completions", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "too_many_answers"
+
+
 def test_the_client_understands_a_refusal(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-4'"):
         client.chat.completions.create(model="gpt-4", messages=TURNS)  # type: ignore[arg-type]
