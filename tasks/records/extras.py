@@ -12,12 +12,15 @@ EXTRAS = {
     "codecarbon": "energy",
     "gguf": "gguf",
     "liger_kernel": "liger",
+    "lm_eval": "lm-eval",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "openai": "openai",
     "optuna": "sweep",
     "ray": "ray",
     "trl": "preference",
+    "vllm": "vllm",
     "wandb": "wandb",
 }
 """Importable package -> the extra of hone that brings it."""
