@@ -167,7 +167,7 @@ def measure_cost(read: Callable[[], int], num_bytes: int) -> Cost:
 def read_server_seconds() -> float:
     """Return the processor time of the processes that this one started."""
     times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
-    return sum(t.user + t.system for t in times)
+    return float(sum(t.user + t.system for t in times))
 
 
 def compare_reads(name: str, num_objects: int, num_bytes: int, repeats: int) -> dict[str, Any]:

@@ -128,7 +128,11 @@ def explain(model: str) -> Explanation:
         prepared=known.find("prepare", PreparedData),
         data=data,
         base=lineage.base if lineage else trained.base if trained else None,
-        template_digest=(lineage or trained).template_digest if lineage or trained else None,
+        template_digest=lineage.template_digest
+        if lineage
+        else trained.template_digest
+        if trained
+        else None,
         files=_list_files(trace, lineage),
         training=record.training if record else {},
         memory_setting=record.memory_setting if record else {},

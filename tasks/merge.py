@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 from pathlib import Path
 
 from prefect import task
@@ -61,20 +63,24 @@ def _build(
     from tasks.training.merging import merge_trained, write_merged
     from tasks.training.models import load_trained
 
-    options = {
-        "method": trained.method,
-        "dtype": trained.dtype,
-        "device": detect_device().kind,
-        "model": config.model,
-        "revision": None,
-    }
-    release_models()  # a base that is kept for the next stage would be a third copy
-    before = measure_nll(
-        load_trained(trained.model_folder, locate_base(trained.base), **options), formatted
+    device, base = detect_device().kind, locate_base(trained.base)
+    load, merge_again = (
+        functools.partial(
+            function,
+            trained.model_folder,
+            base,
+            method=trained.method,
+            dtype=trained.dtype,
+            device=device,
+            model=config.model,
+        )
+        for function in (load_trained, merge_trained)
     )
+    release_models()  # a base that is kept for the next stage would be a third copy
+    before = measure_nll(load(), formatted, config)
     release_memory()
-    merged = merge_trained(trained.model_folder, locate_base(trained.base), **options)
-    after = measure_nll(merged, formatted)
+    merged = merge_again()
+    after = measure_nll(merged, formatted, config)
     check_nll(before, after, config.publish.max_nll_difference)
     size = write_merged(merged, trained.model_folder, entry / "model")
     del merged
@@ -92,9 +98,10 @@ def _build(
     )
 
 
-def measure_nll(model: object, formatted: FormattedData) -> float:
+def measure_nll(model: object, formatted: FormattedData, config: RunConfig) -> float:
     """Return a model's NLL per trained token on rows that decide nothing, `test` where need be."""
-    from tasks.evaluation.evaluate import score_examples
+    from tasks.evaluation.engines.answering import Answering
+    from tasks.evaluation.predict import score_examples
     from tasks.formatting.rendering.renderer import load_renderer
     from tasks.formatting.rows.examples import read_examples
     from tasks.records.observer import SilentObserver
@@ -102,10 +109,10 @@ def measure_nll(model: object, formatted: FormattedData) -> float:
     split = next(name for name in MEASURED if name in formatted.splits)
     examples = read_examples(formatted.folder / "examples" / f"{split}.jsonl")[:MAX_ROWS]
     renderer = load_renderer(formatted.folder / "tokenizer", None, formatted.kind)
-    scores = score_examples(
-        model, renderer, examples, kind=formatted.kind, observer=SilentObserver()
-    )
-    return sum(score.nll_sum for score in scores) / sum(score.num_tokens for score in scores)
+    given = Answering(model, None, renderer, config.evaluation, SilentObserver())
+    scores = score_examples(given, examples, formatted.kind)
+    nats = math.fsum(score.nll_sum for score in scores)
+    return nats / sum(score.num_tokens for score in scores)
 
 
 def check_nll(before: float, after: float, tolerance: float) -> None:

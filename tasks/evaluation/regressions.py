@@ -160,13 +160,13 @@ def simulate_guard(
     sizes_G = np.asarray(group_sizes, dtype=np.float32)
     shape = (num_simulations, len(sizes_G))
     uniform_SG = np.random.default_rng(seed).random(shape, dtype=np.float32)
-    rule = {"alpha": alpha, "margin": -max_regression, "seed": seed}
+    holds_back = functools.partial(
+        find_regression, alpha=alpha, margin=-max_regression, power=power, seed=seed
+    )
+    passes = functools.partial(pass_guard, alpha=alpha, margin=-max_regression, seed=seed)
     return GuardForecast(
-        {d: find_regression(uniform_SG, sizes_G, d, power=power, **rule) for d in discordances},
-        {
-            d: float(pass_guard(draw_outcomes(uniform_SG, 0.0, d), sizes_G, **rule).mean())
-            for d in discordances
-        },
+        {d: holds_back(uniform_SG, sizes_G, d) for d in discordances},
+        {d: float(passes(draw_outcomes(uniform_SG, 0.0, d), sizes_G).mean()) for d in discordances},
     )
 
 

@@ -8,11 +8,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.evaluation.power import (
     MAX_BOOTSTRAP_GROUPS,
     NUM_SIMULATIONS,
-    Array,
     Flags,
     add_errors,
     pass_rule,
@@ -27,9 +27,11 @@ MOST_GROUPS = 2**20
 MOST_SPREADS = 64  # no gain of so many standard deviations is looked for
 PRECISION = 2**-7
 
+Counts = npt.NDArray[np.float64]
+
 
 def pass_counts(
-    won_S: Array, lost_S: Array, num_groups: int, *, alpha: float, margin: float, seed: int
+    won_S: Counts, lost_S: Counts, num_groups: int, *, alpha: float, margin: float, seed: int
 ) -> Flags:
     """Say whether the primary rule holds with equally large groups, from counts alone, shape (S,).
 
@@ -100,10 +102,10 @@ def find_examples(
     if not margin < gain <= discordance:
         return None
     asked = add_errors(power, NUM_COUNTED)
-    rule = {"alpha": alpha, "margin": margin, "seed": seed}
 
     def notices(num_groups: int) -> bool:
-        return measure_power(num_groups, gain, discordance, **rule) >= asked
+        found = measure_power(num_groups, gain, discordance, alpha=alpha, margin=margin, seed=seed)
+        return found >= asked
 
     most = find_least_informative(alpha)
     while not notices(most):

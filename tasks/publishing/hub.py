@@ -76,10 +76,10 @@ def open_hub() -> HfApi:
         RequestError: There is no token.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.utils import disable_progress_bars
     from huggingface_hub.utils.logging import set_verbosity_error
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    set_verbosity_error()  # its warnings name the signed addresses that files are sent to
+    set_verbosity_error()  # type: ignore[no-untyped-call] # its warnings name the signed addresses that files are sent to
     if not sys.stderr.isatty():
         disable_progress_bars()
     token = os.environ.get("HF_TOKEN") or get_token()

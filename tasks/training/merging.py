@@ -8,8 +8,9 @@ from typing import Any
 
 from configs.schema import ModelConfig
 from tasks.training.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
+from tasks.training.engine import Weights
 from tasks.training.models import DTYPES, load_base
-from tasks.training.weights import Weights, write_model
+from tasks.training.weights import write_model
 
 LOG = logging.getLogger("hone")
 
