@@ -160,13 +160,13 @@ def simulate_guard(
     sizes_G = np.asarray(group_sizes, dtype=np.float32)
     shape = (num_simulations, len(sizes_G))
     uniform_SG = np.random.default_rng(seed).random(shape, dtype=np.float32)
-    holds_back = functools.partial(
+    rule = functools.partial(pass_guard, alpha=alpha, margin=-max_regression, seed=seed)
+    search = functools.partial(
         find_regression, alpha=alpha, margin=-max_regression, power=power, seed=seed
     )
-    passes = functools.partial(pass_guard, alpha=alpha, margin=-max_regression, seed=seed)
     return GuardForecast(
-        {d: holds_back(uniform_SG, sizes_G, d) for d in discordances},
-        {d: float(passes(draw_outcomes(uniform_SG, 0.0, d), sizes_G).mean()) for d in discordances},
+        {d: search(uniform_SG, sizes_G, d) for d in discordances},
+        {d: float(rule(draw_outcomes(uniform_SG, 0.0, d), sizes_G).mean()) for d in discordances},
     )
 
 

@@ -22,12 +22,12 @@ from tasks.evaluation.student import find_student_quantile
 
 # Shape suffixes: S simulated test sets, G groups, B resamples.
 
+Counts = npt.NDArray[np.float64]
+
 NUM_COUNTED = 2_000  # test sets of which only won and lost groups are drawn
 MOST_GROUPS = 2**20
 MOST_SPREADS = 64  # no gain of so many standard deviations is looked for
 PRECISION = 2**-7
-
-Counts = npt.NDArray[np.float64]
 
 
 def pass_counts(
@@ -69,7 +69,7 @@ def round_up(number: float) -> int:
     >>> round_up(1234.5), round_up(96.2), round_up(7)
     (1300, 97, 7)
     """
-    step = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    step: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return math.ceil(number / step) * step
 
 

@@ -87,4 +87,5 @@ def compute_mcnemar(won: int, lost: int) -> float:
     for k in range(min(won, lost) + 1):
         total += term
         term = term * (changed - k) // (k + 1)
-    return min(1.0, 2 * total / 2**changed)
+    p_value: float = 2 * total / 2**changed
+    return min(1.0, p_value)
