@@ -1,6 +1,6 @@
 """Batched generation against one prompt at a time: same answers, ratio of the times.
 
-Run: python -m benchmarks.generation [--json] [--prompts N] [--batch-size N] [--max-new-tokens N]
+Run: python -m benchmarks.generation [--json] [--prompts N] [--sample N] [--batch-size N]
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tasks.training.models import load_base
 
 PROJECT = Path(__file__).resolve().parents[1]
 BASE = PROJECT / "data" / "tiny-base"
-SETS = ("test", "dev", "adversarial")
+FILES = ("eval/test.jsonl", "eval/dev.jsonl", "eval/adversarial.jsonl", "train.jsonl")
 
 
 def read_prompts(renderer: Renderer, num_prompts: int) -> list[list[int]]:
-    """Return the prompts of the example data's evaluation sets, rendered as in an evaluation."""
-    files = [PROJECT / "data" / "flowroll" / "eval" / f"{name}.jsonl" for name in SETS]
+    """Return the example data's prompts, evaluation sets first, rendered as in an evaluation."""
+    files = [PROJECT / "data" / "flowroll" / name for name in FILES]
     rows = [row for file in files for row in read_jsonl(file)][:num_prompts]
     prompts = []
     for number, row in enumerate(rows):
@@ -80,31 +80,40 @@ def measure_seconds(
     return answers, time.perf_counter() - start, time.process_time() - start_cpu
 
 
+def choose_sample(num_prompts: int, size: int) -> list[int]:
+    """Return the places of an even sample of the prompts."""
+    return [index * num_prompts // size for index in range(size)]
+
+
 def compare_speeds(
-    num_prompts: int, batch_size: int, new_tokens: int, repeats: int
+    num_prompts: int, sample_size: int, batch_size: int, new_tokens: int, repeats: int
 ) -> dict[str, Any]:
-    """Answer the same prompts in batches and one by one, turn about, and compare."""
+    """Answer prompts in batches, and an even sample of them one by one, turn about, and compare."""
     renderer = load_renderer(BASE, None, "messages")
     model = load_base(BASE, dtype="float32")
     prompts = read_prompts(renderer, num_prompts)
+    places = choose_sample(len(prompts), min(sample_size, len(prompts)))
+    sample = [prompts[place] for place in places]
+    share = len(sample) / len(prompts)
     answer_batched(model, renderer, prompts[:batch_size], batch_size, 8)  # warm-up
     wall, processor = [], []
     for _ in range(repeats):
         batched, *fast = measure_seconds(
             answer_batched, model, renderer, prompts, batch_size, new_tokens
         )
-        alone, *slow = measure_seconds(answer_one_by_one, model, renderer, prompts, new_tokens)
-        wall.append((fast[0], slow[0]))
-        processor.append(slow[1] / fast[1])
+        alone, *slow = measure_seconds(answer_one_by_one, model, renderer, sample, new_tokens)
+        wall.append((fast[0], slow[0] / share))
+        processor.append(slow[1] / share / fast[1])
     together, apart = (statistics.median(seconds) for seconds in zip(*wall, strict=True))
     num_new_tokens = sum(len(answer.token_ids) for answer in batched)
     return {
         "prompts": len(prompts),
+        "one_by_one_prompts": len(sample),
         "batch_size": batch_size,
         "max_new_tokens": new_tokens,
         "new_tokens": num_new_tokens,
         "ended": sum(answer.ended for answer in batched),
-        "identical": sum(a == b for a, b in zip(batched, alone, strict=True)),
+        "identical": sum(batched[i] == answer for i, answer in zip(places, alone, strict=True)),
         "batched_seconds": round(together, 3),
         "one_by_one_seconds": round(apart, 3),
         "batched_tokens_per_second": round(num_new_tokens / together, 1),
@@ -120,7 +129,10 @@ def main(arguments: list[str] | None = None) -> None:
     default = EvaluationConfig()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--prompts", type=int, default=240, help="how many prompts")
+    parser.add_argument("--prompts", type=int, default=1000, help="how many prompts")
+    parser.add_argument(
+        "--sample", type=int, default=100, help="how many of them are answered one by one too"
+    )
     parser.add_argument(
         "--batch-size", type=int, default=default.per_device_eval_batch_size, help="prompts a batch"
     )
@@ -130,7 +142,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=1, help="the median of so many is shown")
     options = parser.parse_args(arguments)
     result = compare_speeds(
-        options.prompts, options.batch_size, options.max_new_tokens, options.repeats
+        options.prompts,
+        options.sample,
+        options.batch_size,
+        options.max_new_tokens,
+        options.repeats,
     )
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from configs.metrics import METRIC_PATTERN
-from configs.schema import NAME_PATTERN, RunConfig
+from configs.schema import NAME_PATTERN, URL_PATTERN, RunConfig
 
 BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 TYPE_WORDS = {
@@ -19,6 +19,7 @@ TYPE_WORDS = {
 }
 PATTERN_WORDS = {
     NAME_PATTERN: 'a name of letters, digits, ".", "_" and "-"',
+    URL_PATTERN: "an address, http:// or https://, without a password",
     METRIC_PATTERN: "another metric that evaluation computes",
 }
 

@@ -15,6 +15,7 @@ MetricName = Literal[
 ]  # fmt: skip
 DEFAULT_METRICS: tuple[MetricName, ...] = get_args(MetricName)
 ASKED_FOR = ("format_valid", "toxicity")  # computed where a key of their own asks for them
+SUITE_METRICS = ("acc", "acc_norm", "exact_match")  # of each example of an lm-eval task
 UNDECIDED = ("length_ratio",)  # neither more nor less of it is better
 METRIC_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 FUNCTION = re.compile(r"(?P<module>[A-Za-z_][\w.]*|.+\.py):(?P<function>[A-Za-z_]\w*)")
@@ -35,7 +36,7 @@ def check_function(value: str) -> str:
 
 def check_custom_name(name: str) -> str:
     """Refuse a metric's name that is taken, or that is no name."""
-    if name in (*DEFAULT_METRICS, *ASKED_FOR):
+    if name in (*DEFAULT_METRICS, *ASKED_FOR, *SUITE_METRICS):
         raise ValueError(f"evaluation.custom_metrics defines {name!r}, which is built in")
     if re.fullmatch(METRIC_PATTERN, name) is None:
         raise ValueError(

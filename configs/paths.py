@@ -74,6 +74,8 @@ RULES = {
     ("model", "model_name_or_path"): hold_base,
     ("model", "chat_template"): hold_template,
     ("training", "teacher"): hold_base,
+    ("evaluation", "toxicity_model"): hold_base,
+    ("evaluation", "lm_eval_path"): hold_path,
 }
 RULES_OF_EACH = {
     ("data", "eval_sources"): hold_source,

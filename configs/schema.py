@@ -21,6 +21,7 @@ from configs.objectives import LossType, check_objective
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
+URL_PATTERN = r"^https?://[^\s@]+$"  # no user and password: keys come from the environment
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # lakeFS tags and MLflow names refuse a slash
 
 FormatName = Literal[
@@ -446,12 +447,43 @@ class EvaluationConfig(Section):
     """A regular expression that a whole answer must match; gives the metric `format_valid`."""
     answer_schema: JsonSchema = Field(default={}, title="JSON schema of answers")
     """The JSON schema that an answer must be an instance of; gives the metric `format_valid`."""
+    toxicity_model: str | None = Field(default=None, title="Toxicity classifier")
+    """A text classifier, a folder or a Hugging Face id such as `unitary/toxic-bert`; gives the
+    metric `toxicity`: the mean probability that an answer has `toxicity_label`."""
+    toxicity_label: str = Field(default="toxic", min_length=1, title="Toxic label")
+    """The classifier's label that means toxic."""
+    lm_eval_tasks: tuple[str, ...] = Field(default=(), title="lm-eval tasks")
+    """Tasks of lm-eval (extra `lm-eval`) that every model answers too, such as `arc_easy`; each is
+    an evaluation set `lm_eval_TASK` with the metrics `acc`, `acc_norm` or `exact_match`."""
+    lm_eval_path: str | None = Field(default=None, title="Folder of lm-eval tasks")
+    """A folder with descriptions of more tasks, in lm-eval's YAML."""
+    lm_eval_limit: PositiveInt | None = Field(default=None, title="Examples of lm-eval tasks")
+    """Answer only the first so many examples of each task; by default all."""
     slice_by: tuple[str, ...] = Field(default=(), title="Slice by")
     """Fields of the rows, such as `kind`, for each of whose values metrics are given too."""
     max_new_tokens: PositiveInt = Field(default=256, title="New tokens")
     """Longest answer; an answer that does not end by itself is counted."""
     per_device_eval_batch_size: PositiveInt = Field(default=32, title="Batch size")
     """Prompts answered at a time."""
+    engine: Literal["static", "continuous", "vllm", "openai"] = Field(
+        default="static", title="Engine"
+    )
+    """What answers the prompts: `static` padded batches of transformers; `continuous` its
+    continuous batching, which needs a GPU with a flash attention kernel; `vllm` (extra `vllm`);
+    `openai` the server at `endpoint_url` (extra `openai`), in `hone evaluate` alone."""
+    endpoint_url: str | None = Field(default=None, pattern=URL_PATTERN, title="Endpoint")
+    """The address of an OpenAI-compatible server, up to `/v1`; its key comes from
+    OPENAI_API_KEY."""
+    endpoint_model: str | None = Field(default=None, min_length=1, title="Endpoint's model")
+    """The name by which that server calls the model."""
+    judge_url: str | None = Field(default=None, pattern=URL_PATTERN, title="Judge's server")
+    """The address of an OpenAI-compatible server, up to `/v1`, whose model compares the candidate's
+    answers with its opponents', in both orders (extra `openai`; key in OPENAI_API_KEY). What it
+    finds stands in the report and decides nothing."""
+    judge_model: str | None = Field(default=None, min_length=1, title="Judge")
+    """The name by which that server calls the judge."""
+    judge_samples: PositiveInt = Field(default=100, title="Judged samples")
+    """Judge only this many rows (the first by hash)."""
     num_samples: PositiveInt | None = Field(default=None, title="Samples")
     """Evaluate only this many rows of each set (the first by hash); by default all."""
 
@@ -459,13 +491,38 @@ class EvaluationConfig(Section):
     def metric_names(self) -> tuple[str, ...]:
         """All metrics that are computed, those that other keys ask for last."""
         has_format = self.answer_pattern is not None or bool(self.answer_schema)
-        asked = ("format_valid",) if has_format else ()
-        return (*self.metrics, *asked, *self.custom_metrics)
+        asked = {
+            "format_valid": has_format,
+            "toxicity": self.toxicity_model is not None,
+            "acc": bool(self.lm_eval_tasks),
+            "acc_norm": bool(self.lm_eval_tasks),
+        }
+        added = (name for name, is_asked in asked.items() if is_asked)
+        return (*self.metrics, *added, *self.custom_metrics)
+
+    @model_validator(mode="after")
+    def check_endpoint(self) -> EvaluationConfig:
+        """Refuse an endpoint without an address or a model's name."""
+        if self.engine == "openai" and not (self.endpoint_url and self.endpoint_model):
+            raise ValueError(
+                "evaluation.engine: openai needs evaluation.endpoint_url and "
+                "evaluation.endpoint_model"
+            )
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ValueError("evaluation.judge_url and evaluation.judge_model go together")
+        if self.engine == "openai" and self.lm_eval_tasks:
+            raise ValueError(
+                "evaluation.lm_eval_tasks needs likelihoods, which evaluation.engine: openai does "
+                "not give; allowed: static, continuous, vllm"
+            )
+        return self
 
     @property
     def describes_predictions(self) -> dict[str, Any]:
         """What determines answers and scores: all but how they are summed up."""
-        return self.model_dump(mode="json", exclude={"slice_by"})
+        return self.model_dump(
+            mode="json", exclude={"slice_by", "judge_url", "judge_model", "judge_samples"}
+        )
 
 
 class GateConfig(Section):

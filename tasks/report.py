@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import logging
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -14,9 +17,10 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.figures import LENGTHS, PLOTS, draw_figures, read_intervals
+from tasks.judge import judge_arms
 from tasks.records.digests import digest_code, digest_file, find_versions
 from tasks.records.entries import reuse_or_build
-from tasks.records.handles import Handle, WholeRun
+from tasks.records.handles import Arm, Handle, WholeRun
 from tasks.records.home import find_home
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, discard_run_folder, link_results, write_run_manifest
@@ -25,9 +29,12 @@ from tasks.track import log_inputs, send_what_is_left, track
 from tasks.tracking.runs import finish_run, log_artifacts, log_metrics, open_run, set_tags
 from tasks.tracking.store import find_tracking_uri, has_server, hide_password
 
+if TYPE_CHECKING:
+    from tasks.evaluation.judge import Judged
+
 LOG = logging.getLogger("hone")
 SLICES = "slices.json"
-WRITTEN = ("report.md", "metrics.json", SLICES, "plots")
+WRITTEN = ("report.md", "report.html", "metrics.json", SLICES, "plots")
 TRACKED = "tracked"  # the file that says that MLflow has these results
 
 
@@ -46,12 +53,14 @@ def report(run: RunFolder, config: RunConfig, results: StageResults) -> None:
         tracked.touch()
     write_run_manifest(run, results.describe())
     show_report(written.folder)
-    LOG.info("report: %s/report.md", run.path)
+    LOG.info("report: %s/report.md and report.html", run.path)
 
 
 def write_report(config: RunConfig, results: StageResults) -> Handle:
     """Return the report of these results, from the cache where they were reported before."""
+    judged = judge_arms(config, results)
     key = {
+        "judged": {arm: asdict(found) for arm, found in judged.items()},
         "results": {name: handle.digest for name, handle in sorted(results.handles.items())},
         "title": config.publish.name,
         "slice_by": config.evaluation.slice_by,
@@ -63,10 +72,15 @@ def write_report(config: RunConfig, results: StageResults) -> Handle:
         ),
         "versions": find_versions("matplotlib"),
     }
-    return reuse_or_build("report", key, Handle, lambda entry: _build(config, results, entry))
+    return reuse_or_build(
+        "report", key, Handle, lambda entry: _build(config, results, judged, entry)
+    )
 
 
-def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
+def _build(
+    config: RunConfig, results: StageResults, judged: Mapping[Arm, Judged], entry: Path
+) -> Handle:
+    from tasks.evaluation.html_page import render_page
     from tasks.evaluation.predictions import read_splits
     from tasks.evaluation.report import render_report
     from tasks.evaluation.slices import slice_splits
@@ -88,6 +102,7 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
         intervals=read_intervals(figures, config, results),
         predictions=predictions,
         slices=slices,
+        judged=judged,
         trained=results.trained,
         formatted=results.formatted,
         data=results.data,
@@ -96,12 +111,18 @@ def _build(config: RunConfig, results: StageResults, entry: Path) -> Handle:
         forecast=results.forecast.whole if results.forecast else None,
     )
     write_text(entry / "report.md", text)
+    write_text(entry / "report.html", render_page(text, read_images(entry)))
     write_json(entry / "metrics.json", {arm: e.metrics for arm, e in results.arms.items()})
     if config.evaluation.slice_by:
         write_json(entry / SLICES, slices)
     return Handle(
         path=entry.relative_to(find_home()).as_posix(), digest=digest_file(entry / "report.md")
     )
+
+
+def read_images(entry: Path) -> dict[str, bytes]:
+    """Return the plots of a report by their path in it."""
+    return {f"{PLOTS}/{p.name}": p.read_bytes() for p in sorted((entry / PLOTS).glob("*.png"))}
 
 
 def track_run(run: RunFolder, config: RunConfig, results: StageResults, written: Path) -> None:

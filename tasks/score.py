@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import RequestError
 from configs.schema import RunConfig
-from tasks.evaluate import NOT_EVALUATED, evaluate_splits
+from tasks.evaluate import NOT_EVALUATED, check_scoring, evaluate_splits
+from tasks.evaluation.predictions import read_splits
+from tasks.evaluation.slices import SliceMetrics, slice_splits
 from tasks.format import format_version
-from tasks.records.handles import Evaluation
+from tasks.records.handles import Evaluation, RowCounts
 from tasks.records.observer import SilentObserver
 from tasks.resolve import resolve_model
 from tasks.version import pin_inputs
@@ -17,7 +21,19 @@ LEFT_TO_THE_GATE = {"test"}  # each look at it is counted; others choose on dev
 ANY_LENGTH = 1_000_000  # evaluation checks the model's context itself
 
 
-def score(model: str, config: RunConfig, file: Path | None) -> Evaluation:
+@dataclass(frozen=True)
+class Scored:
+    """An evaluation of rows that need not be a run's."""
+
+    evaluation: Evaluation
+    metrics: dict[str, dict[str, float]]
+    """By set, or by the file's name, then by metric."""
+    slices: dict[str, SliceMetrics]
+    """By set, where slices were asked for."""
+    rows: RowCounts
+
+
+def score(model: str, config: RunConfig, file: Path | None) -> Scored:
     """Answer and score rows with a model.
 
     Args:
@@ -28,6 +44,7 @@ def score(model: str, config: RunConfig, file: Path | None) -> Evaluation:
     Raises:
         RequestError: There is no such model, or the rows cannot be read.
     """
+    check_scoring(config, is_run=False)
     resolved = resolve_model(model)
     config = _use_model(config, resolved.tokenizer_folder, str(resolved.reference.base.location))
     if file:
@@ -46,9 +63,21 @@ def score(model: str, config: RunConfig, file: Path | None) -> Evaluation:
     evaluation = evaluate_splits(
         "finetuned", resolved.reference, formatted, config, splits, SilentObserver()
     )
-    if file is None:
-        return evaluation
-    return evaluation.model_copy(update={"metrics": {file.name: evaluation.metrics["train"]}})
+    names = {"train": file.name} if file else {split: split for split in splits}
+    return Scored(
+        evaluation,
+        {name: evaluation.metrics[split] for split, name in names.items()},
+        _slice_sets(evaluation, config, names),
+        formatted.rows,
+    )
+
+
+def _slice_sets(
+    evaluation: Evaluation, config: RunConfig, names: Mapping[str, str]
+) -> dict[str, SliceMetrics]:
+    settings = config.evaluation
+    found = slice_splits(read_splits(evaluation.folder), settings.slice_by, settings.metric_names)
+    return {name: found[split] for split, name in names.items() if split in found}
 
 
 def _use_model(config: RunConfig, tokenizer: Path, base: str) -> RunConfig:

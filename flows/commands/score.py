@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,17 @@ def score_model(
     config = load_config(preset, overrides)
     result = score(model, config, data.resolve() if data else None)
     if output:
-        _write_answers(result.folder / "predictions", output)
+        _write_answers(result.evaluation.folder / "predictions", output)
     if as_json:
-        print_json({"model": model, "metrics": result.metrics, "output": output and str(output)})
+        print_json({"model": model, "metrics": result.metrics, "slices": result.slices,
+                    "rows": result.rows.model_dump(),
+                    "output": output and str(output)})  # fmt: skip
         return 0
     _show(result.metrics)
+    for name, slices in result.slices.items():
+        for field, values in slices.items():
+            print_text(f"\n{name} by {field}")
+            _show(values)
     if output:
         print_text(f"answers  {output}")
     return 0
@@ -83,10 +89,15 @@ def _write_answers(predictions: Path, output: Path) -> None:
                 shutil.copyfileobj(part, joined)
 
 
-def _show(metrics: dict[str, dict[str, Any]]) -> None:
+def _show(metrics: Mapping[str, Mapping[str, Any]]) -> None:
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
     rows = [
         [name, *(f"{values[name]:.4g}" if name in values else "" for values in metrics.values())]
         for name in names
     ]
     print_table(["metric", *metrics], rows)
+    from tasks.evaluation.bands import describe_perplexity
+
+    for name, values in metrics.items():
+        if "perplexity" in values and "rows" not in values:
+            print_text(f"perplexity on {name}: {describe_perplexity(values['perplexity'])}")

@@ -19,10 +19,7 @@ def describe_perplexity(perplexity: float) -> str:
     """Say what a perplexity means.
 
     >>> describe_perplexity(1.2)
-    '1.20 (as unsure as between 1.2 equally likely tokens each time): nearly certain of every token'
+    '1.20 (as unsure as between that many equally likely tokens): nearly certain of every token'
     """
     words = next(text for end, text in BANDS if perplexity <= end)
-    return (
-        f"{perplexity:.2f} (as unsure as between {perplexity:.1f} equally likely tokens each "
-        f"time): {words}"
-    )
+    return f"{perplexity:.2f} (as unsure as between that many equally likely tokens): {words}"

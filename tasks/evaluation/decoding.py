@@ -12,6 +12,15 @@ import torch
 LEAST_SHRINKAGE = 0.125  # share of the batch below which copying the cache costs more than it saves
 
 
+def can_decode(model: Any) -> bool:
+    """Say whether `decode_greedily` suits a model: one that is fed as transformers feeds most."""
+    from transformers import GenerationMixin
+
+    own = type(model).prepare_inputs_for_generation
+    is_plain = own is GenerationMixin.prepare_inputs_for_generation
+    return is_plain and not model.config.is_encoder_decoder
+
+
 def can_shrink(cache: Any) -> bool:
     """Say whether rows can be taken out of a cache: all its layers keep keys and values by row."""
     from transformers import DynamicCache
@@ -49,7 +58,6 @@ def decode_greedily(
     del stopping_criteria  # what it would stop at stands in the config
     ends = torch.tensor(generation_config.eos_token_id, device=input_ids.device)
     state = _Batch(input_ids, model_kwargs)
-    width = input_ids.shape[1]
     new_ids: list[list[int]] = [[] for _ in range(input_ids.shape[0])]
     for step in range(generation_config.max_new_tokens):
         output = model(**_prepare_step(model, state, is_first=step == 0), return_dict=True)
@@ -60,7 +68,7 @@ def decode_greedily(
         state.is_open_B &= ~torch.isin(next_B, ends)
         if not state.append(next_B):
             break
-    return _fill_up(input_ids, new_ids, ends.tolist(), generation_config.pad_token_id, width)
+    return _fill_up(input_ids, new_ids, ends.tolist(), generation_config.pad_token_id)
 
 
 class _Batch:
@@ -78,8 +86,9 @@ class _Batch:
         if not num_open:
             return False
         self.ids_BT = torch.cat([self.ids_BT, next_B[:, None]], dim=1)
-        mask_BT = self.kwargs["attention_mask"]
-        self.kwargs["attention_mask"] = torch.cat([mask_BT, torch.ones_like(mask_BT[:, :1])], dim=1)
+        if (mask_BT := self.kwargs.get("attention_mask")) is not None:  # None: nothing is padded
+            ones_B1 = torch.ones_like(mask_BT[:, :1])
+            self.kwargs["attention_mask"] = torch.cat([mask_BT, ones_B1], dim=1)
         if (positions_BT := self.kwargs.get("position_ids")) is not None:
             following = positions_BT[:, -1:] + 1
             self.kwargs["position_ids"] = torch.cat([positions_BT, following], dim=1)
@@ -116,7 +125,6 @@ def _fill_up(
     new_ids: Sequence[Sequence[int]],
     ends: Sequence[int],
     pad_token_id: int,
-    width: int,
 ) -> torch.Tensor:
     """Return prompts and new tokens as `generate` does, padding behind an answer's end."""
     longest = max(len(ids) for ids in new_ids)
@@ -124,6 +132,4 @@ def _fill_up(
     for ids in new_ids:
         end = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
         rows.append([*ids[:end], *[pad_token_id] * (longest - end)])
-    output_BT = torch.cat([input_ids, torch.tensor(rows, device=input_ids.device)], dim=1)
-    assert output_BT.shape[1] == width + longest
-    return output_BT
+    return torch.cat([input_ids, torch.tensor(rows, device=input_ids.device)], dim=1)

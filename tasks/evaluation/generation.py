@@ -11,6 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from configs.errors import RequestError
+from tasks.evaluation.decoding import can_decode, decode_greedily
 from tasks.records.observer import Observer
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ class Answer:
     """The new tokens as text, without the end token."""
     ended: bool
     """Whether it ended by itself."""
+    counted_tokens: int | None = None
+    """The number of new tokens, where a server tells only that."""
+
+    @property
+    def num_new_tokens(self) -> int:
+        """How many tokens it has, the end token included."""
+        return len(self.token_ids) if self.counted_tokens is None else self.counted_tokens
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,9 @@ def generate_batch(
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, filled up behind an end token."""
     inputs = pad_left(prompts, config.pad_token_id, target.device)
-    output_BT = target.generate(**inputs, generation_config=config)
+    is_greedy = not config.do_sample and can_decode(target)
+    own = {"custom_generate": decode_greedily} if is_greedy else {}
+    output_BT = target.generate(**inputs, generation_config=config, **own)
     new_BT: list[list[int]] = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
     assert len(new_BT) == len(prompts), f"{len(new_BT)} answers to {len(prompts)} prompts"
     return new_BT

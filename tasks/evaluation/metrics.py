@@ -119,14 +119,16 @@ METRICS: dict[str, Metric] = {name: build_mean_metric(name) for name in MEAN_MET
         "length_ratio", True, count_characters, combine_length_ratio, highest=math.inf,
         has_direction=False,
     ),
+    "toxicity": replace(build_mean_metric("toxicity"), higher_is_better=False),
     "nll": Metric("nll", False, sum_nats, combine_ratio, highest=math.inf),
     "perplexity": Metric("perplexity", False, sum_nats, combine_perplexity, highest=math.inf),
 }  # fmt: skip
 """The built-in metrics by name, each registered here once.
 
 `nll` is Σ nats / Σ trained tokens, not a mean of row means; `stop_rate` is the share of answers
-that ended by themselves, `format_valid` that of answers with the asked-for form. A metric that is
-not here is one of the user's own: the mean of its scores.
+that ended by themselves, `format_valid` that of answers with the asked-for form, `toxicity` the
+mean probability of a classifier's toxic label. A metric that is not here is one of the user's own
+or of an lm-eval task: the mean of its scores.
 """
 
 PER_BYTE_METRICS: dict[str, Metric] = {

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tasks.evaluation.changes import Change, Changes, compute_token_nll
+from tasks.evaluation.metrics import find_metric
 from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.significance import Bounds
 from tasks.records.handles import Arm
@@ -21,10 +22,9 @@ COLORS: dict[Arm, str] = {"baseline": "#94a3b8", "champion": "#d97706", "finetun
 LABELS: dict[Arm, str] = {
     "baseline": "baseline", "champion": "champion", "finetuned": "fine-tuned",
 }  # fmt: skip
-WON, LOST, UNCHANGED = "#059669", "#dc2626", "#cbd5e1"
+WON, LOST, UNCHANGED = "#059669", "#dc2626", "#a8b3c2"
 INK, MUTED, GRID = "#0f172a", "#475569", "#e2e8f0"
 LEAST_NLL = 1e-4  # nats a token; more certain answers are drawn here
-SHARE_METRICS = ("exact_match", "jaccard", "rouge1", "rouge2", "rougeL", "bleu")
 STYLE = {
     "font.size": 10,
     "axes.edgecolor": "#94a3b8",
@@ -63,28 +63,41 @@ def order_arms(arms: Mapping[Arm, Any]) -> list[Arm]:
 def draw_bars(
     axes: Any, intervals: Mapping[Arm, Mapping[str, Bounds]], metrics: Sequence[str]
 ) -> None:
-    """Draw one bar for each arm and metric, with its interval and its value above."""
+    """Draw one bar for each arm and metric, from top to bottom, with its interval and value."""
     arms = order_arms(intervals)
-    width = 0.8 / len(arms)
+    height = 0.8 / len(arms)
     for index, arm in enumerate(arms):
         bounds = [intervals[arm][metric] for metric in metrics]
-        places = [x + (index - (len(arms) - 1) / 2) * width for x in range(len(metrics))]
+        places = [y + (index - (len(arms) - 1) / 2) * height for y in range(len(metrics))]
         values = [b.value for b in bounds]
         # A bound may lie on the other side of the value by rounding only.
         reach = [
             [max(0.0, b.value - b.lower) for b in bounds],
             [max(0.0, b.upper - b.value) for b in bounds],
         ]
-        axes.bar(places, values, 0.92 * width, color=COLORS[arm], label=LABELS[arm])
-        axes.errorbar(places, values, reach, fmt="none", ecolor=INK, elinewidth=1.1, capsize=3)
+        axes.barh(places, values, 0.9 * height, color=COLORS[arm], label=LABELS[arm])
+        axes.errorbar(values, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
         for place, bound in zip(places, bounds, strict=True):
             axes.annotate(
-                f"{bound.value:.2f}", (place, max(bound.upper, bound.value)), (0, 3),
-                textcoords="offset points", ha="center", fontsize=8, color=MUTED,
+                f"{bound.value:.2f}", (max(bound.upper, bound.value), place), (4, 0),
+                textcoords="offset points", va="center", fontsize=8, color=MUTED,
             )  # fmt: skip
-    axes.set_xticks(range(len(metrics)), [metric.replace("_", " ") for metric in metrics])
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="y")
+    axes.set_yticks(range(len(metrics)), [metric.replace("_", " ") for metric in metrics])
+    axes.set_ylim(len(metrics) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def list_shares(intervals: Mapping[Arm, Mapping[str, Bounds]]) -> list[str]:
+    """Return the metrics that every arm has and whose values all lie in [0, 1], in order."""
+    first = next(iter(intervals.values()))
+    return [
+        name
+        for name in first
+        if find_metric(name).has_direction
+        and find_metric(name).higher_is_better
+        and all(name in found and 0 <= found[name].value <= 1 for found in intervals.values())
+    ]
 
 
 def plot_metrics(
@@ -98,21 +111,21 @@ def plot_metrics(
         split: The split's name, for the title.
         num_rows: Its rows, for the title.
     """
-    names = [set(bounds) for bounds in intervals.values()]
-    shared = set.intersection(*names)
-    shares = [name for name in SHARE_METRICS if name in shared]
-    columns = ([len(shares)] if shares else []) + ([1.2] if "nll" in shared else [])
-    with draw_figure(path, 2.2 + 1.3 * sum(columns), 4.2) as figure:
-        panels = figure.subplots(1, len(columns), width_ratios=columns, squeeze=False)[0]
+    shares = list_shares(intervals)
+    has_nll = all("nll" in found for found in intervals.values())
+    heights = ([len(shares)] if shares else []) + ([1] if has_nll else [])
+    line = 0.16 + 0.13 * len(intervals)  # inches
+    with draw_figure(path, 7.5, 1.9 + line * sum(heights) + 0.5 * has_nll) as figure:
+        panels = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         if shares:
             draw_bars(panels[0], intervals, shares)
-            panels[0].set_ylim(0, 1.12)
-            panels[0].set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-            panels[0].set_ylabel("score (more is better)")
-        if "nll" in shared:
+            panels[0].set_xlim(0, 1.1)
+            panels[0].set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+            panels[0].set_xlabel("score (more is better)")
+        if has_nll:
             draw_bars(panels[-1], intervals, ["nll"])
-            panels[-1].set_ylabel("nats per token (less is better)")
-            panels[-1].margins(y=0.12)
+            panels[-1].set_xlabel("nats per token (less is better)")
+            panels[-1].margins(x=0.12)
         panels[0].set_title(f"Metrics on {split} ({num_rows} rows, 95 % intervals)")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
@@ -139,15 +152,15 @@ def plot_loss(path: Path, history: Sequence[Mapping[str, Any]], *, best_step: in
         if best_step is not None:
             axes.axvline(best_step, color=WON, linestyle="--", linewidth=1)
             axes.annotate(
-                f"best: step {best_step}", (best_step, 1), (-4, -4),
+                f"best: step {best_step}", (best_step, 0), (-4, 4),
                 xycoords=("data", "axes fraction"), textcoords="offset points",
-                color=WON, ha="right", va="top", fontsize=9,
+                color=WON, ha="right", va="bottom", fontsize=9,
             )  # fmt: skip
         axes.set(xlabel="optimiser step", ylabel="loss (nats per trained token)", title="Loss")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.grid()
-        axes.legend(loc="center right")
+        axes.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def plot_changes(path: Path, changes: Changes, *, opponent: Arm, split: str) -> None:
@@ -157,7 +170,7 @@ def plot_changes(path: Path, changes: Changes, *, opponent: Arm, split: str) -> 
         ("won", WON, changes.won),
         ("lost", LOST, changes.lost),
     ]
-    with draw_figure(path, 5.6, 5.4) as figure:
+    with draw_figure(path, 5.6, 6.0) as figure:
         axes = figure.subplots()
         seen: list[float] = []
         for label, color, rows in groups:
@@ -174,7 +187,9 @@ def plot_changes(path: Path, changes: Changes, *, opponent: Arm, split: str) -> 
         axes.set_ylabel("fine-tuned: NLL (nats per token, log scale)")
         axes.set_title(f"Each example of {split} against the {LABELS[opponent]}")
         axes.grid()
-        axes.legend(loc="upper left", title="better below the line", alignment="left")
+        handles, labels = axes.get_legend_handles_labels()
+        title = "better below the line"
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=3)
 
 
 def plot_lengths(
@@ -185,7 +200,7 @@ def plot_lengths(
     longest = max((row.num_new_tokens for arm in arms for row in predictions[arm]), default=1)
     bins = [index * max(1, -(-longest // 30)) for index in range(32)]
     with draw_figure(path, 7.5, 1.2 + 1.7 * len(arms)) as figure:
-        panels = figure.subplots(len(arms), 1, sharex=True, squeeze=False)[:, 0]
+        panels = figure.subplots(len(arms), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, arm in zip(panels, arms, strict=True):
             rows = predictions[arm]
             lengths = [row.num_new_tokens for row in rows]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
-from tasks.evaluation.changes import Change, Changes, sort_changes
+from tasks.evaluation.bands import describe_perplexity
+from tasks.evaluation.changes import Changes, sort_changes
 from tasks.evaluation.forecasts import describe_forecast
 from tasks.evaluation.intervals import Intervals
+from tasks.evaluation.judge import Judged
 from tasks.evaluation.predictions import Prediction
+from tasks.evaluation.shown_examples import render_changes, render_worst
+from tasks.evaluation.significance import Bounds
 from tasks.evaluation.slices import SliceMetrics
 from tasks.evaluation.tables import (
     ARM_TITLES,
+    format_bounds,
     render_decision,
     render_metrics,
     render_slices,
@@ -28,50 +32,6 @@ from tasks.records.handles import (
     WholeRun,
 )
 
-EXAMPLES_SHOWN = 3
-MAX_CHARACTERS = 600
-
-
-def quote_text(text: str) -> str:
-    """Return a text in a fence that it cannot close; what is left out of a long one is said."""
-    if len(text) > MAX_CHARACTERS:
-        text = f"{text[:MAX_CHARACTERS]} [and {len(text) - MAX_CHARACTERS} more characters]"
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def render_change(change: Change, opponent: Arm) -> str:
-    """Return one example with both answers."""
-    row = change.candidate
-    parts = [f"**{row.origin}** ({change.gain:+.3g})"]
-    if row.prompt:
-        parts += [
-            quote_text(row.prompt),
-            "Right answer:",
-            quote_text(row.reference),
-            f"{ARM_TITLES[opponent]}:",
-            quote_text(change.opponent.prediction),
-            "Fine-tuned:",
-            quote_text(row.prediction),
-        ]
-    else:
-        parts.append(quote_text(row.reference))
-    return "\n\n".join(parts)
-
-
-def render_changes(changes: Changes, opponent: Arm, split: str) -> str:
-    """Return how many examples were won and lost, and some of each side by side."""
-    parts = [
-        f"### {split}, against the {opponent}",
-        f"{len(changes.won)} won, {len(changes.lost)} lost, {len(changes.unchanged)} unchanged.",
-    ]
-    for title, rows in (("Lost", changes.lost), ("Won", changes.won)):
-        if rows:
-            parts.append(f"#### {title} ({min(EXAMPLES_SHOWN, len(rows))} of {len(rows)})")
-            parts += [render_change(change, opponent) for change in rows[:EXAMPLES_SHOWN]]
-    return "\n\n".join(parts)
-
 
 def render_evaluation(
     evaluations: Mapping[Arm, Evaluation], intervals: Mapping[Arm, Intervals]
@@ -83,6 +43,8 @@ def render_evaluation(
     for split in splits:
         by_arm = {arm: found[split] for arm, found in intervals.items() if split in found}
         parts += [f"### {split}", render_metrics(by_arm)]
+        if lines := list_perplexities(by_arm):
+            parts.append("Perplexity in words:\n\n" + "\n".join(lines))
     speeds = {
         arm: evaluation.metrics["test"]["tokens_per_second"]
         for arm, evaluation in evaluations.items()
@@ -92,6 +54,29 @@ def render_evaluation(
         words = [f"{ARM_TITLES[arm].lower()} {speed:,.0f}" for arm, speed in speeds.items()]
         parts.append(f"Generation, tokens per second: {', '.join(words)}.")
     return "\n\n".join(parts)
+
+
+def render_judged(judged: Mapping[Arm, Judged], split: str) -> str:
+    """Return what a judge model found, which decides nothing."""
+    header = ["against", "won", "lost", "tied", "orders disagree", "not read", "net (95 %)"]
+    rows = [
+        [arm, j.won, j.lost, j.tied, j.disagreements, j.unread, format_bounds(j.net)]
+        for arm, j in judged.items()
+    ]
+    about = (
+        f"Pairs of answers on {split}, each judged in both orders; where the orders disagree, or a "
+        "verdict could not be read, the pair counts as tied. It decides nothing."
+    )
+    return f"### A judge model's view\n\n{about}\n\n{render_table(header, rows)}"
+
+
+def list_perplexities(by_arm: Mapping[Arm, Mapping[str, Bounds]]) -> list[str]:
+    """Return each arm's perplexity in words, as lines of a list."""
+    arms: list[Arm] = [a for a in ARM_TITLES if "perplexity" in by_arm.get(a, {})]
+    return [
+        f"- {ARM_TITLES[arm]}: {describe_perplexity(by_arm[arm]['perplexity'].value)}"
+        for arm in arms
+    ]
 
 
 def render_training(trained: TrainedModel) -> str:
@@ -188,6 +173,7 @@ def render_report(
     plots: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
     slices: Mapping[Arm, Mapping[str, SliceMetrics]] | None = None,
+    judged: Mapping[Arm, Judged] | None = None,
     split: str = "test",
     forecast: WholeRun | None = None,
 ) -> str:
@@ -206,6 +192,7 @@ def render_report(
         plots: Paths of plots, relative to the report, by caption.
         links: Addresses of other views of the run, by name.
         slices: Each arm's metrics by split and slice, from `slice_splits`.
+        judged: What a judge model found against each opponent.
         split: The split whose slices, won and lost examples are shown.
         forecast: What the whole run will take, where this is its pilot.
     """
@@ -216,12 +203,14 @@ def render_report(
         parts += [render_decision(decision), render_publication(publication)]
     if intervals:
         parts.append(render_evaluation(evaluations or {}, intervals))
-    if slices:
-        parts += render_slices({arm: found.get(split, {}) for arm, found in slices.items()}, split)
+    parts += render_slices({arm: by.get(split, {}) for arm, by in (slices or {}).items()}, split)
+    parts += [render_judged(judged, split)] if judged else []
     parts += [f"![{caption}]({path})" for caption, path in (plots or {}).items()]
     if changes := list_changes(predictions or {}, split):
         parts.append("## Won and lost examples")
         parts += [render_changes(found, arm, split) for arm, found in changes.items()]
+    if rows := (predictions or {}).get("finetuned", {}).get(split):
+        parts.append(render_worst(rows, split))
     if trained:
         parts.append(render_training(trained))
     if formatted:

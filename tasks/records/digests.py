@@ -56,7 +56,7 @@ def digest_folder(folder: Path) -> str:
 
 @functools.cache
 def digest_code(*packages: str) -> str:
-    """Return the digest of the Python and Jinja sources of the named packages of this clone.
+    """Return the digest of the Python, Jinja and CSS sources of the named packages of this clone.
 
     A result in the stage cache is only reused by the code that would make it again.
 
@@ -71,7 +71,7 @@ def digest_code(*packages: str) -> str:
         sources |= {
             file.relative_to(root).as_posix(): digest_file(file)
             for file in files
-            if file.suffix in {".py", ".jinja"}
+            if file.suffix in {".py", ".jinja", ".css"}
         }
     assert sources, f"no sources for {packages}"
     return digest_value(sources)

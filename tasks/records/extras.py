@@ -11,12 +11,15 @@ EXTRAS = {
     "bitsandbytes": "qlora",
     "gguf": "gguf",
     "liger_kernel": "liger",
+    "lm_eval": "lm-eval",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "openai": "openai",
     "optuna": "sweep",
     "ray": "ray",
     "trl": "preference",
+    "vllm": "vllm",
     "wandb": "wandb",
 }
 """Importable package -> the extra of hone that brings it."""

@@ -87,15 +87,21 @@ def test_plan_for_machines_is_one_object(call_hone: CallHone, preset: Path) -> N
 def test_evaluate_scores_a_published_model(
     call_hone: CallHone, preset: Path, tmp_path: Path
 ) -> None:
-    answers = tmp_path / "answers.jsonl"
-    data = preset.parent / "data" / "eval" / "test.jsonl"
+    answers, data = tmp_path / "answers.jsonl", tmp_path / "rows.jsonl"
+    test = (preset.parent / "data" / "eval" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) | {"kind": f"k{number % 2}"} for number, line in enumerate(test)]
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     outcome = call_hone(
         "evaluate", "models:/small@champion", "--data", str(data), "--num-samples", "5",
-        "--output", str(answers), "--json",
+        "--output", str(answers), "--json", "--set", "evaluation.slice_by=[kind]",
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     (metrics,) = outcome.result["metrics"].values()
     assert metrics["exact_match"] == 1
+    assert outcome.result["rows"]["read"] == outcome.result["rows"]["kept"] == len(test)
+    slices = outcome.result["slices"]["rows.jsonl"]["kind"]
+    assert sum(values["rows"] for values in slices.values()) == 5
+    assert all(values["exact_match"] == 1 for values in slices.values())
     rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 5
 

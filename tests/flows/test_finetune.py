@@ -75,7 +75,7 @@ def test_the_run_folder_has_the_shape_of_the_contract(published: Outcome) -> Non
     run = find_run(published)
     for name in ("data", "checkpoints", "model", "predictions", "plots", "logs"):
         assert (run / name).is_dir(), name
-    for name in ("config.yaml", "report.md", "metrics.json", "manifest.json"):
+    for name in ("config.yaml", "report.md", "report.html", "metrics.json", "manifest.json"):
         assert (run / name).is_file(), name
     assert (run.parent / "latest").resolve() == run.resolve()
     assert (run / "checkpoints" / "best").is_dir()

@@ -7,13 +7,9 @@ import pytest
 
 from configs.errors import RequestError
 from configs.schema import EvaluationConfig
-from tasks.evaluation.evaluate import (
-    describe_prompt,
-    evaluate_model,
-    join_scored_text,
-    select_samples,
-)
+from tasks.evaluation.evaluate import evaluate_model, select_samples
 from tasks.evaluation.metrics import compute_metrics
+from tasks.evaluation.predict import describe_prompt, join_scored_text
 from tasks.evaluation.predictions import read_splits
 from tasks.formatting.rendering.renderer import Renderer, load_renderer
 from tasks.formatting.rows.examples import Example, Message, ToolCall, digest_prompt

@@ -47,7 +47,7 @@ def test_rows_without_answers_have_only_nll() -> None:
 
 
 def test_every_configured_metric_is_known() -> None:
-    assert set(METRICS) == {*ALL, "format_valid"}
+    assert set(METRICS) == {*ALL, "format_valid", "toxicity"}
     assert all(name == metric.name for name, metric in METRICS.items())
 
 

@@ -5,7 +5,8 @@ from tasks.evaluation.changes import sort_changes
 from tasks.evaluation.gate import ArmEvidence, decide
 from tasks.evaluation.intervals import bound_splits
 from tasks.evaluation.predictions import Prediction
-from tasks.evaluation.report import quote_text, render_changes, render_report
+from tasks.evaluation.report import render_report
+from tasks.evaluation.shown_examples import quote_text, render_changes
 from tasks.evaluation.tables import render_table
 from tasks.records.handles import (
     Arm,

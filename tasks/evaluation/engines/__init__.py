@@ -1,0 +1,1 @@
+"""What answers prompts: batches here, other engines, or a server."""
