@@ -35,6 +35,14 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 """
+WAITING = """
+import pathlib, time
+print('begun', flush=True)
+while not pathlib.Path('{}').exists():
+    time.sleep(0.1)
+print('done')
+raise SystemExit(2)
+"""
 JOB = (
     "import time; print('begun', flush=True); time.sleep({0}); print('done'); raise SystemExit({1})"
 )
@@ -119,7 +127,7 @@ def there(host: Host) -> Path:
 def test_a_job_outlives_its_connection_and_is_found_again(
     host: Host, there: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code = JOB.format(6, 2)
+    code = WAITING.format(there / "go")
     assert remote.start(host, "quick", "-c", code) == 0
     first = capfd.readouterr().out
     assert remote.start(host, "quick", "-c", code) == 0  # the same one is not started twice
@@ -129,6 +137,7 @@ def test_a_job_outlives_its_connection_and_is_found_again(
     busy = remote.send_sources(host)
     assert busy == RequestError.exit_code
     assert (there / "clone").is_symlink()  # nothing was replaced below a job
+    (there / "go").touch()
     assert remote.follow(host, "quick") == 2  # its own exit code
     assert capfd.readouterr().out.splitlines()[-2:] == ["begun", "done"]
     assert remote.follow(host, "other") == RequestError.exit_code
