@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -36,7 +37,7 @@ def prune(
     prepare_environment()
     check_home()
     result = prune_home(limits, dry_run=dry_run)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"path": item.path, "kind": item.kind, "MB": round(item.num_bytes / 1e6, 1),
          "days": item.days, "outcome": outcome, "why": item.why}
         for outcome, items in (("removed", result.removed), ("kept", result.kept))

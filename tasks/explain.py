@@ -109,6 +109,7 @@ def explain(model: str) -> Explanation:
     lineage = version.lineage if version else None
     decision = (version.decision if version else None) or known.find("decide", Decision)
     trained = known.find("train", TrainedModel)
+    made = lineage or trained
     data = _trace_data(trace, lineage, known.find("version", DataVersion))
     found = Explanation(
         model=model,
@@ -127,12 +128,8 @@ def explain(model: str) -> Explanation:
         formatted=known.find("format", FormattedData),
         prepared=known.find("prepare", PreparedData),
         data=data,
-        base=lineage.base if lineage else trained.base if trained else None,
-        template_digest=lineage.template_digest
-        if lineage
-        else trained.template_digest
-        if trained
-        else None,
+        base=made.base if made else None,
+        template_digest=made.template_digest if made else None,
         files=_list_files(trace, lineage),
         training=record.training if record else {},
         memory_setting=record.memory_setting if record else {},

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from configs.errors import HoneError, RequestError
 from configs.schema import RunConfig
@@ -118,10 +119,7 @@ def pin_config(chain: Explanation, config: RunConfig) -> RunConfig:
     assert chain.data, "checked before"
     assert chain.base, "checked before"
     source, commit = config.data.source, chain.data.commit
-    is_hub_base = (
-        not Path(chain.base.name).is_absolute() and config.model.model_revision is not None
-    )
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "data": {
             "source": pin_source(source, source, commit),
             "eval_sources": {
@@ -129,7 +127,7 @@ def pin_config(chain: Explanation, config: RunConfig) -> RunConfig:
                 for name, other in config.data.eval_sources.items()
             },
         },
-        "model": {"model_revision": chain.base.revision} if is_hub_base else {},
+        "model": {"model_revision": chain.base.revision},  # a folder has none: it is compared
         "tracking": {"report_to": ()},
     }
     sections = {
@@ -289,7 +287,7 @@ def compare_models(
 
 
 def list_changes(
-    chain: Explanation, key: dict[str, object], environment: Environment
+    chain: Explanation, key: dict[str, Any], environment: Environment
 ) -> dict[str, tuple[str, str]]:
     """Return what is not as it was: code, what determines the training, environment."""
     before = flatten_config(chain.training, "training.")

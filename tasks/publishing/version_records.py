@@ -127,7 +127,9 @@ def list_runs_of_versions() -> frozenset[str]:
     file = find_database_file(find_registry_uri())
     if file and not file.exists():
         return frozenset()
-    client, found, token = open_client(), set(), None
+    client = open_client()
+    found: set[str] = set()
+    token: str | None = None
     with explain_registry():
         while True:
             page = client.search_model_versions(max_results=PAGE, page_token=token)
