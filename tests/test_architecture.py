@@ -33,7 +33,7 @@ MAY_IMPORT = {
     },
     "tasks": {"configs", "tasks", *(f"tasks.{name}" for name in LIBRARIES)},
     "flows": {"configs", "tasks", "flows", *(f"tasks.{name}" for name in LIBRARIES)},
-    "deployments": {"configs", "flows", "deployments", "tasks", "tasks.records"},
+    "deployments": {"configs", "flows", "deployments", "tasks", "tasks.records", "tasks.tracking"},
 }  # fmt: skip
 
 # What one library may use of another: its public modules.
