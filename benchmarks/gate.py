@@ -1,5 +1,7 @@
 """How often the gate's rule publishes a null, notices a gain, and covers the truth, by simulation.
 
+Also: a null among 30 looks at one test set, and a guard that passes a regression of its margin.
+
 Run: python -m benchmarks.gate [--json] [--comparisons N] [--pair FOLDER FOLDER]
 """
 
@@ -9,7 +11,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from configs.schema import GateConfig
+from tasks.evaluation.looks import spend_alpha
 from tasks.evaluation.metrics import METRICS, combine_ratio
-from tasks.evaluation.power import smallest_detectable
+from tasks.evaluation.power import draw_outcomes, smallest_detectable
 from tasks.evaluation.predictions import Prediction, read_predictions
+from tasks.evaluation.regressions import pass_guard
 from tasks.evaluation.significance import (
     compare_sums,
     find_bounds,
     find_least_informative,
     resample_sums,
 )
+from tasks.evaluation.student import find_student_quantile
 
 # Shape suffixes: C comparisons, G groups, R rows of a group, K = 2 sums (value, weight).
 Array = npt.NDArray[np.float64]
@@ -38,6 +43,11 @@ GROUP_SIZES = (1, 4, 10)
 DISCORDANCE = 0.2
 TRUE_GAIN = 0.1
 BATCH = 100  # comparisons bounded together
+NUM_LOOKS = 30
+LOOKED_ROWS = 200
+NEAR = 0.6  # of the t quantile: what is nearer to 0 is never published, and not resampled
+MARGINS = (0.05, 0.1)
+GUARDED = 5  # candidates of each guard for one comparison: they cost little
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Figure:
     share: float
     error: float
     gain: float | None = None
-    """For power: the gain that `smallest_detectable` announced."""
+    """For power, the gain that `smallest_detectable` announced; for guards, their margin."""
 
 
 def measure_share(
@@ -90,7 +100,7 @@ def draw_nll(rng: np.random.Generator, size: int, shape: tuple[int, int], gain: 
     return np.stack([nats, tokens.sum(axis=-1)], axis=-1)
 
 
-def bound_batch(sums_CGK: Array) -> Iterator[tuple[float, float]]:
+def bound_batch(sums_CGK: Array, alpha: float) -> Iterator[tuple[float, float]]:
     """Bound many comparisons with the gate's own functions; one draw of the resamples for all."""
     gate = GateConfig()
     num_groups = sums_CGK.shape[1]
@@ -102,17 +112,34 @@ def bound_batch(sums_CGK: Array) -> Iterator[tuple[float, float]]:
         for index, sums_GK in enumerate(part_CGK):
             value = float(combine_ratio(sums_GK.sum(axis=0)))
             values_B = combine_ratio(resampled[:, index])
-            bounds = find_bounds(value, values_B, alpha=ALPHA, num_groups=num_groups)
+            bounds = find_bounds(value, values_B, alpha=alpha, num_groups=num_groups)
             yield bounds.lower, bounds.upper
 
 
-def decide_batch(sums_CGK: Array) -> tuple[Flags, Array]:
-    """Return for each comparison whether it publishes, and its bounds, shape (C, 2)."""
-    bounds = np.array(list(bound_batch(sums_CGK)))
-    informative = (sums_CGK[..., 0] != 0).sum(axis=1)
-    published = (bounds[:, 0] > 0) & (informative >= find_least_informative(ALPHA))
+def bound_all(sums_CGK: Array) -> Array:
+    """Return the bounds of many comparisons, shape (C, 2)."""
+    bounds = np.array(list(bound_batch(sums_CGK, ALPHA)))
     check_batch(sums_CGK[0], bounds[0])
-    return published, bounds
+    return bounds
+
+
+def decide_batch(sums_CGK: Array, alpha: float = ALPHA) -> Flags:
+    """Return for each comparison whether it publishes, shape (C,).
+
+    Comparisons that are far from it, by their standard error, are not resampled.
+    """
+    num_groups = sums_CGK.shape[1]
+    informative = (sums_CGK[..., 0] != 0).sum(axis=1)
+    totals = sums_CGK.sum(axis=1)
+    values = totals[:, 0] / totals[:, 1]
+    residuals = sums_CGK[..., 0] - values[:, None] * sums_CGK[..., 1]
+    errors = np.sqrt((residuals**2).sum(axis=1)) / totals[:, 1]
+    near = values > NEAR * find_student_quantile(1 - alpha, num_groups - 1) * errors
+    near &= informative >= find_least_informative(alpha)
+    published = np.zeros(len(sums_CGK), dtype=bool)
+    if near.any():
+        published[near] = [lower > 0 for lower, _ in bound_batch(sums_CGK[near], alpha)]
+    return published
 
 
 def check_batch(sums_GK: Array, bounds: Array) -> None:
@@ -144,9 +171,56 @@ def measure_false_publishes(comparisons: int) -> list[Figure]:
             matches = flip_signs(rng, draw_exact_match(rng, size, shape))
             nats = flip_signs(rng, draw_nll(rng, size, shape, 0.0))
             figures += [
-                measure_share(decide_batch(matches)[0], "exact_match", rows, size),
-                measure_share(decide_batch(nats)[0], "nll", rows, size),
+                measure_share(decide_batch(matches), "exact_match", rows, size),
+                measure_share(decide_batch(nats), "nll", rows, size),
             ]
+    return figures
+
+
+def measure_looks(sequences: int) -> list[Figure]:
+    """Look 30 times at one test set with nulls; none of a whole sequence should be published."""
+    figures = []
+    for size in (1, 4):
+        for metric in ("exact_match", "nll"):
+            rng = np.random.default_rng([5, size, len(metric)])
+            shape = (sequences, LOOKED_ROWS // size)
+            published = np.zeros(sequences, dtype=bool)
+            for look in range(1, NUM_LOOKS + 1):
+                is_nll = metric == "nll"
+                drawn = (
+                    draw_nll(rng, size, shape, 0.0)
+                    if is_nll
+                    else draw_exact_match(rng, size, shape)
+                )
+                published |= decide_batch(flip_signs(rng, drawn), spend_alpha(ALPHA, look))
+            figures.append(measure_share(published, metric, LOOKED_ROWS, size))
+    return figures
+
+
+def measure_guards(candidates: int) -> list[Figure]:
+    """Guard candidates that are worse by just what the guard allows; none should pass.
+
+    With the rule's simulation in `hone plan`, which a test holds against the gate. Exact match, the
+    rows of a group changing together; the figure is the worst of three shares of rows that change.
+    """
+    figures = []
+    for rows in NUM_ROWS:
+        for size in GROUP_SIZES:
+            groups = rows // size
+            sizes_G = np.full(groups, size, dtype=np.float32)
+            for margin in MARGINS:
+                rng = np.random.default_rng([6, rows, size, round(100 * margin)])
+                found = [
+                    pass_guard(
+                        draw_outcomes(
+                            rng.random((candidates, groups), dtype=np.float32), -margin, changed
+                        ),
+                        sizes_G, alpha=ALPHA, margin=-margin, seed=0,
+                    )
+                    for changed in (margin, 2 * margin, 4 * margin)
+                ]  # fmt: skip
+                worst = max(found, key=lambda flags: float(flags.mean()))
+                figures.append(measure_share(worst, "exact_match", rows, size, margin))
     return figures
 
 
@@ -164,7 +238,7 @@ def measure_power(comparisons: int) -> list[Figure]:
             rng = np.random.default_rng([2, rows, size])
             signs = draw_signs(rng, (comparisons, groups), announced)
             sums = np.stack([signs * size, np.full(signs.shape, float(size))], axis=-1)
-            published = decide_batch(sums)[0]
+            published = decide_batch(sums)
             figures.append(measure_share(published, "exact_match", rows, size, announced))
     return figures
 
@@ -180,7 +254,7 @@ def measure_coverage(comparisons: int) -> list[Figure]:
             matches = np.stack([signs * size, np.full(shape, float(size))], axis=-1)
             nats = draw_nll(rng, size, shape, TRUE_GAIN)
             for metric, sums in (("exact_match", matches), ("nll", nats)):
-                bounds = decide_batch(sums)[1]
+                bounds = bound_all(sums)
                 slack = 1e-9  # a share moves in steps; a bound on the true one covers it
                 covered = (bounds[:, 0] <= TRUE_GAIN + slack) & (bounds[:, 1] >= TRUE_GAIN - slack)
                 figures.append(measure_share(covered, metric, rows, size))
@@ -206,7 +280,7 @@ def measure_pair(first: Path, second: Path, comparisons: int) -> list[Figure]:
                 rng = np.random.default_rng([4, rows, size])
                 drawn = pairs[rng.integers(0, len(pairs), (comparisons, rows // size, size))]
                 sums = flip_signs(rng, drawn.sum(axis=2))
-                figures.append(measure_share(decide_batch(sums)[0], metric, rows, size))
+                figures.append(measure_share(decide_batch(sums), metric, rows, size))
     return figures
 
 
@@ -220,23 +294,34 @@ def is_measurable(figure: Figure) -> bool:
     return figure.metric == "nll" or expected >= find_least_informative(ALPHA)
 
 
+def find_most(figures: Sequence[Figure]) -> Figure:
+    """Return the figure with the largest share."""
+    return max(figures, key=lambda figure: figure.share)
+
+
 def summarise(comparisons: int, pair: tuple[Path, Path] | None) -> dict[str, object]:
     """Run everything and return one JSON value: the worst figures first, then all of them."""
     settings = {
         "false_publish": measure_false_publishes(comparisons),
         "power": measure_power(comparisons),
         "coverage": measure_coverage(comparisons),
+        "false_publish_in_30_looks": measure_looks(comparisons),
+        "guard_passes_its_margin": measure_guards(GUARDED * comparisons),
     }
     if pair:
         settings["false_publish_pair"] = measure_pair(*pair, comparisons)
     worst = {
-        "false_publish": max(settings["false_publish"], key=lambda f: f.share),
+        "false_publish": find_most(settings["false_publish"]),
         "power": min((f for f in settings["power"] if f.gain), key=lambda f: f.share),
         "coverage": max(
             (f for f in settings["coverage"] if is_measurable(f)),
             key=lambda f: abs(f.share - (1 - 2 * ALPHA)),
         ),
+        "false_publish_in_30_looks": find_most(settings["false_publish_in_30_looks"]),
+        "guard_passes_its_margin": find_most(settings["guard_passes_its_margin"]),
     }
+    if pair:
+        worst["false_publish_pair"] = find_most(settings["false_publish_pair"])
     return {
         **{name: figure.share for name, figure in worst.items()},
         "monte_carlo_error": {name: figure.error for name, figure in worst.items()},
@@ -249,7 +334,7 @@ def summarise(comparisons: int, pair: tuple[Path, Path] | None) -> dict[str, obj
 
 def print_table(result: dict[str, Any]) -> None:
     """Print every figure as a line of a Markdown table."""
-    print("| figure | metric | rows | groups of | share | Monte-Carlo error | announced gain |")
+    print("| figure | metric | rows | groups of | share | Monte-Carlo error | gain or margin |")
     print("|:--|:--|--:|--:|--:|--:|--:|")
     for name, figures in result["settings"].items():
         for f in figures:

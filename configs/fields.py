@@ -116,6 +116,8 @@ def describe_items(entry: dict[str, Any]) -> str:
     """Say in words what a list may hold."""
     if "anyOf" in entry:
         return " or ".join(describe_items(option) for option in entry["anyOf"])
+    if "$ref" in entry:
+        return "mappings"
     choices = collect_choices(entry)
     return f"({', '.join(choices)})" if choices else describe_allowed(entry)
 

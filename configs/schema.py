@@ -28,6 +28,8 @@ FormatName = Literal[
     "messages", "prompt-completion", "alpaca", "sharegpt", "preference", "kto", "text"
 ]
 QualityRule = Literal["repeated_lines", "repeated_ngrams", "truncated_json"]
+FieldValue = str | bool | int | float
+"""What a field of a row may hold that a slice is made by."""
 TrackerName = Literal["mlflow", "tensorboard", "wandb"]
 
 
@@ -525,6 +527,22 @@ class EvaluationConfig(Section):
         )
 
 
+class GuardConfig(Section):
+    """A metric that must not get worse, on all rows of a split or on a slice of them."""
+
+    metric: MetricReference = Field(title="Metric")
+    """What must not get worse against any opponent; also one of `evaluation.custom_metrics`."""
+    split: str = Field(default="test", min_length=1, title="Split")
+    """The evaluation set that it is measured on."""
+    slice: str | dict[str, FieldValue] = Field(default={}, title="Slice")
+    """Only rows whose fields have these values, such as `{kind: explain}`; the name of a field
+    means a guard for each value that it has. By default all rows."""
+    max_regression: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, title="Largest regression"
+    )
+    """In the metric's own unit; by default `gate.max_regression`."""
+
+
 class GateConfig(Section):
     """The rule by which a candidate is better; see docs/decision.md."""
 
@@ -538,7 +556,12 @@ class GateConfig(Section):
     min_improvement: Annotated[float, Field(ge=0)] = Field(default=0.0, title="Least improvement")
     """The lower bound of each primary metric's improvement must be above this."""
     max_regression: Annotated[float, Field(ge=0)] = Field(default=0.05, title="Largest regression")
-    """The lower bound of each guard's improvement must be above minus this."""
+    """The lower bound of each guard's improvement must be above minus this, in the metric's own
+    unit."""
+    guards: tuple[GuardConfig, ...] = Field(default=(), title="Guards")
+    """More metrics that must not get worse, each with `metric` and, where wanted, `split`, `slice`
+    (`{kind: explain}`, or a field's name for each of its values) and `max_regression`. The primary
+    metrics are guarded on `adversarial` anyway."""
     champion: Literal["better", "not_worse"] = Field(default="better", title="Against the champion")
     """`better`: the primary rule holds against the champion too; `not_worse`: the guard's rule."""
     num_resamples: Annotated[int, Field(ge=1000)] = Field(default=10_000, title="Resamples")
@@ -648,6 +671,7 @@ class RunConfig(Section):
                 f"{self.training.objective}; allowed: keep with kto, which learns from undesired "
                 "answers too, and filter with all others"
             )
-        primaries = self.gate.primary_metrics or ()
-        check_deciding("gate.primary_metrics", primaries, self.evaluation.metric_names)
+        guarded = [guard.metric for guard in self.gate.guards]
+        for key, names in (("primary_metrics", self.gate.primary_metrics), ("guards", guarded)):
+            check_deciding(f"gate.{key}", names or (), self.evaluation.metric_names)
         return self

@@ -89,6 +89,38 @@ def check_gate(formatted: FormattedData, config: RunConfig) -> None:
             where="evaluation.metrics",
             hint="add it, or name other metrics in gate.primary_metrics",
         )
+    check_guards(formatted, config)
+
+
+def check_guards(formatted: FormattedData, config: RunConfig) -> None:
+    """Refuse guards of sets, slices and metrics that the data do not have.
+
+    Raises:
+        RequestError: Naming the guard and what there is.
+    """
+    from tasks.evaluation.guards import find_gap
+    from tasks.formatting.rows.examples import read_examples
+
+    evaluated = sorted(set(formatted.splits) - {"train", "validation"})
+    for number, guard in enumerate(config.gate.guards):
+        where = f"gate.guards[{number}]"
+        if guard.split not in evaluated:
+            raise RequestError(
+                where=f"{where}.split",
+                message=f"there is no evaluation set {guard.split!r}",
+                allowed=", ".join(evaluated),
+            )
+        if formatted.kind == "text" and guard.metric not in {"nll", "perplexity"}:
+            raise RequestError(
+                where=f"{where}.metric",
+                message=f"text rows have no answers, so no {guard.metric}",
+                allowed="nll, perplexity",
+            )
+        if guard.slice:
+            path = formatted.folder / "examples" / f"{guard.split}.jsonl"
+            rows = [example.fields for example in read_examples(path)]
+            if gap := find_gap(guard.slice, rows):
+                raise RequestError(where=f"{where}.slice", message=gap[0], allowed=gap[1])
 
 
 def check_objective(formatted: FormattedData, config: RunConfig) -> None:

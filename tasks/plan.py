@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from configs.errors import RequestError
 from configs.schema import RunConfig
 from tasks.evaluate import NOT_EVALUATED, check_scoring, check_slicing
+from tasks.foresee import plan_gate
 from tasks.format import check_gate, check_objective, format_version
-from tasks.formatting.rows.examples import digest_questions, read_examples
 from tasks.records.extras import check_extras
 from tasks.records.handles import DataVersion, FormattedData, Record, RowCounts, SplitRecord
 from tasks.records.observer import SilentObserver
@@ -106,6 +105,14 @@ class Plan(Record):
     alpha_left: float
     smallest_detectable_gain: dict[str, float | None]
     """Of a share such as exact match, by the share of rows that change."""
+    smallest_detectable_nll_gain: dict[str, float | None]
+    """Of NLL where it decides, by the standard deviation of a group's change; nats a token."""
+    smallest_detectable_regression: dict[str, dict[str, float | None]]
+    """By guard, by the share of rows that change: what it holds back in 80 % of runs."""
+    equal_model_passes: dict[str, dict[str, float]]
+    """By guard, by the share of rows that change: how often an equally good model passes."""
+    examples_needed: dict[str, dict[str, int | None]]
+    """Test rows that notice a gain in a share, by the gain, then by the share that changes."""
     preview: str
     """Some rows as the model sees them, with the trained tokens marked."""
 
@@ -134,7 +141,7 @@ def plan_run(config: RunConfig) -> Plan:
             "primary_metrics": formatted.primary_metrics,
             "preview": (formatted.folder / "preview.md").read_text(encoding="utf-8"),
             **plan_resources(config, data, formatted),
-            **_plan_gate(config, formatted),
+            **plan_gate(config, formatted),
         }
     )
 
@@ -220,36 +227,4 @@ def _plan_resources(
             "money": costs.money,
             "model_bytes": costs.model_bytes,
         },
-    }
-
-
-def announce_gate(config: RunConfig, formatted: FormattedData) -> None:
-    """Log what the gate will be able to notice, before anything is trained."""
-    gate = _plan_gate(config, formatted)
-    LOG.info(
-        "gate: %s decides on test, look %d, alpha %.4f; smallest gain that 80 %% of runs notice, "
-        "by the share of answers that change: %s",
-        ", ".join(formatted.primary_metrics), gate["look"], gate["alpha"],
-        ", ".join(
-            f"{share}: {'none' if gain is None else f'{gain:.3f}'}"
-            for share, gain in gate["smallest_detectable_gain"].items()
-        ),
-    )  # fmt: skip
-
-
-def _plan_gate(config: RunConfig, formatted: FormattedData) -> dict[str, Any]:
-    from tasks.evaluation.looks import preview_look
-    from tasks.evaluation.power import smallest_detectable
-
-    examples = read_examples(formatted.folder / "examples" / "test.jsonl")
-    look = preview_look(config.publish.name, digest_questions(examples), alpha=config.gate.alpha)
-    sizes = sorted(Counter(example.group for example in examples).values())
-    gains = smallest_detectable(
-        sizes, alpha=look.alpha, min_improvement=config.gate.min_improvement
-    )
-    return {
-        "look": look.number,
-        "alpha": look.alpha,
-        "alpha_left": look.remaining,
-        "smallest_detectable_gain": {f"{share:g}": gain for share, gain in gains.items()},
     }

@@ -13,8 +13,8 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.errors import HoneError
 from configs.schema import RunConfig
+from tasks.foresee import announce_gate
 from tasks.observe import TaskObserver
-from tasks.plan import announce_gate
 from tasks.records.digests import digest_code, digest_folder, find_versions
 from tasks.records.entries import MANIFEST, find_entry, reuse_or_build
 from tasks.records.handles import DataVersion, FormattedData, PinnedModel, TrainedModel

@@ -46,7 +46,8 @@ PUBLIC = {
         "plan",
     },
     "tasks.evaluation": {
-        "evaluate", "generation", "metrics", "significance", "gate", "looks", "report", "plots",
+        "evaluate", "generation", "guards", "metrics", "significance", "gate", "looks", "outlook",
+        "report", "plots",
     },
     "tasks.tracking": {"observer", "revision", "runs", "store"},
 }  # fmt: skip

@@ -50,17 +50,13 @@ def show(plan: Plan) -> None:
     )
     for label, text in describe(plan).items():
         print_text(f"{label:<9}{text}")
+    show_examples_needed(plan)
     if plan.training and plan.training.changes:
         show_changes(plan)
 
 
 def describe(plan: Plan) -> dict[str, str]:
     """Return what a plan says, one line for each subject."""
-    gains = ", ".join(
-        f"{gain:.3f} when {float(share):.0%} of the answers change"
-        for share, gain in plan.smallest_detectable_gain.items()
-        if gain is not None
-    )
     batch, epoch = plan.examples_per_step, plan.steps_per_epoch
     spent, left = plan.alpha, plan.alpha_left
     return {
@@ -70,8 +66,56 @@ def describe(plan: Plan) -> dict[str, str]:
         **(describe_training(plan) if plan.training else {"memory": plan.training_unknown}),
         "gate": f"{', '.join(plan.primary_metrics)} on test, against baseline and champion",
         "look": f"number {plan.look} at this test set, alpha {spent:.4f}; {left:.4f} is left after",
-        "gain": f"the smallest that 80 % of runs would notice: {gains or 'none'}",
+        "gain": f"the smallest that 80 % of runs would notice: {describe_gain(plan)}",
+        **describe_guards(plan),
     }
+
+
+def describe_gain(plan: Plan) -> str:
+    """Return the smallest gains that would be noticed, of a share and of NLL where it decides."""
+    shares = [
+        f"{gain:.3f} when {float(share):.0%} of the answers change"
+        for share, gain in plan.smallest_detectable_gain.items()
+        if gain is not None
+    ]
+    nats = [
+        f"{gain:.3f} nats a token when a group's changes by {spread} (standard deviation)"
+        for spread, gain in plan.smallest_detectable_nll_gain.items()
+        if gain is not None
+    ]
+    return ", ".join([*nats, *shares]) or "none"
+
+
+def describe_guards(plan: Plan) -> dict[str, str]:
+    """Return what each guard holds back, and how often an equally good model passes it."""
+    lines = []
+    for guard, regressions in plan.smallest_detectable_regression.items():
+        found = [
+            f"{float(share):.0%} change: {'none' if value is None else f'{value:.3f}'}, "
+            f"{plan.equal_model_passes[guard][share]:.0%}"
+            for share, value in regressions.items()
+        ]
+        lines.append(
+            f"{guard}; the smallest regression that 80 % of runs would hold back, and how often a "
+            f"model passes that is exactly as good: {'; '.join(found)}"
+        )
+    return {f"guard{number or ''}": line for number, line in enumerate(lines)}
+
+
+def show_examples_needed(plan: Plan) -> None:
+    """Print how many test rows notice some gains."""
+    needed = {gain: found for gain, found in plan.examples_needed.items() if found}
+    shares = list(dict.fromkeys(share for found in needed.values() for share in found))
+    if not shares:
+        return
+    print_text("test rows that notice a gain in a share in 80 % of runs:")
+    print_table(
+        ["gain", *(f"{float(share):.0%} change" for share in shares)],
+        [
+            [gain, *(f"{found[s]:,}" if found.get(s) else "" for s in shares)]
+            for gain, found in needed.items()
+        ],
+    )
 
 
 def describe_training(plan: Plan) -> dict[str, str]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
 from configs.schema import GateConfig
-from tasks.evaluation.metrics import MEAN_METRICS, Metric, find_metric, has_metric
+from tasks.evaluation.checks import (
+    check_metric,
+    collect_sums,
+    describe_unmeasured,
+    find_infinities,
+)
+from tasks.evaluation.guards import GUARD_SPLITS, Guard, list_guards, select_slice
+from tasks.evaluation.metrics import MEAN_METRICS, has_metric
 from tasks.evaluation.pairing import ArmEvidence, Pairing, are_identical, list_pairings
 from tasks.evaluation.power import smallest_detectable
 from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.reasons import explain_verdict
-from tasks.evaluation.significance import Comparison, compare_sums, find_least_informative
 from tasks.records.handles import Arm, Check, Verdict
 
 __all__ = ["ArmEvidence", "GateResult", "decide"]
@@ -30,73 +35,6 @@ class GateResult:
     reasons: tuple[str, ...]
     checks: tuple[Check, ...]
     smallest_detectable_gain: dict[str, float] = field(default_factory=dict)
-
-
-def compare_rows(pairing: Pairing, metric: Metric, *, gate: GateConfig, alpha: float) -> Comparison:
-    """Bound by how much the candidate is better in one metric on the paired rows."""
-    return compare_sums(
-        metric.collect_sums(pairing.candidate_rows),
-        metric.collect_sums(pairing.opponent_rows),
-        [row.group for row in pairing.candidate_rows],
-        metric.combine,
-        higher_is_better=metric.higher_is_better,
-        alpha=alpha,
-        num_resamples=gate.num_resamples,
-        seed=gate.seed,
-    )
-
-
-def count_evidence(comparison: Comparison, *, is_guard: bool) -> int:
-    """Return the groups that speak: differing ones for a gain, all for an absent regression."""
-    return comparison.num_groups if is_guard else comparison.num_informative_groups
-
-
-def note_comparison(
-    pairing: Pairing, comparison: Comparison, metric: str, needed: int, *, is_guard: bool
-) -> str:
-    """Return what a reader of the check must know besides its figures."""
-    notes = []
-    if pairing.num_left_out:
-        notes.append(f"{pairing.num_left_out} rows that the {pairing.opponent} trained on left out")
-    if not pairing.same_tokenizer and metric in {"nll", "perplexity"}:
-        notes.append("in bits per byte, since the tokenizers differ")
-    if are_identical(pairing):
-        notes.append(f"outputs are identical in all {comparison.num_rows} rows")
-    elif count_evidence(comparison, is_guard=is_guard) < needed:
-        found, what = count_evidence(comparison, is_guard=is_guard), "" if is_guard else " differ"
-        notes.append(f"only {found} groups{what}; no result is significant below {needed}")
-    return "; ".join(notes)
-
-
-def check_pairing(
-    pairing: Pairing, name: str, *, is_guard: bool, gate: GateConfig, alpha: float
-) -> Check:
-    """Check one metric on the paired rows of one split.
-
-    A primary passes when its lower bound is above `min_improvement` and enough groups differ; a
-    guard when its lower bound is above `-max_regression` and there are enough groups.
-    """
-    metric = find_metric(name, same_tokenizer=pairing.same_tokenizer)
-    comparison = compare_rows(pairing, metric, gate=gate, alpha=alpha)
-    bounds, needed = comparison.improvement, find_least_informative(alpha)
-    threshold = -gate.max_regression if is_guard else gate.min_improvement
-    is_enough = count_evidence(comparison, is_guard=is_guard) >= needed
-    return Check(
-        opponent=pairing.opponent,
-        split=pairing.split,
-        metric=name,
-        role="guard" if is_guard else "primary",
-        rows=comparison.num_rows,
-        groups=comparison.num_groups,
-        candidate=comparison.candidate,
-        opponent_value=comparison.opponent,
-        improvement=bounds.value,
-        lower=bounds.lower if math.isfinite(bounds.lower) else None,
-        upper=bounds.upper if math.isfinite(bounds.upper) else None,
-        threshold=threshold,
-        passed=bounds.lower > threshold and is_enough,
-        note=note_comparison(pairing, comparison, name, needed, is_guard=is_guard),
-    )
 
 
 def find_smallest_gains(
@@ -122,11 +60,47 @@ def find_smallest_gains(
     return gains
 
 
+def list_questions(
+    pairing: Pairing, primary_metrics: Sequence[str], guards: Sequence[Guard], gate: GateConfig,
+    test_split: str,
+) -> Iterator[tuple[str, Guard | None]]:  # fmt: skip
+    """Yield what is asked of the paired rows of one split: metrics, with the guard they are for.
+
+    `gate.champion: not_worse` asks a primary metric only for the guard's condition.
+    """
+    if pairing.split == test_split:
+        is_relaxed = pairing.opponent == "champion" and gate.champion == "not_worse"
+        for name in primary_metrics:
+            yield name, Guard(name, test_split, gate.max_regression) if is_relaxed else None
+    for guard in guards:
+        if guard.split == pairing.split:
+            yield guard.metric, guard
+
+
+def answer_question(
+    pairing: Pairing, name: str, guard: Guard | None, *, gate: GateConfig, alpha: float
+) -> Check | str:
+    """Return the check of one metric on paired rows, or why it cannot be made.
+
+    Raises:
+        ValueError: The rows carry no such metric.
+    """
+    pairing = select_slice(pairing, guard) if guard else pairing
+    if not pairing.candidate_rows:
+        return describe_unmeasured(pairing, guard, name, "there are no such rows")
+    if not has_metric([*pairing.candidate_rows, *pairing.opponent_rows], name):
+        raise ValueError(f"{pairing.split}: the predictions carry no {name}")
+    sums = collect_sums(pairing, name)
+    if why := find_infinities(sums, pairing):
+        return describe_unmeasured(pairing, guard, name, why)
+    return check_metric(pairing, sums, name, guard=guard, gate=gate, alpha=alpha)
+
+
 def decide(
     arms: Mapping[Arm, ArmEvidence],
     *,
     primary_metrics: Sequence[str],
-    guard_splits: Sequence[str] = ("adversarial",),
+    guard_splits: Sequence[str] = GUARD_SPLITS,
     gate: GateConfig,
     alpha: float,
     test_split: str = "test",
@@ -143,7 +117,7 @@ def decide(
         primary_metrics: The metrics that decide on the test split.
         guard_splits: Splits on which the primary metrics must not regress; those without rows in
             the candidate's evidence are passed over.
-        gate: Margins, resamples, seed.
+        gate: Margins, guards, resamples, seed.
         alpha: One-sided error rate of this look.
         test_split: The split that gives the verdict.
         champion_prompts: Digests of the prompts that the champion was trained on; rows with them
@@ -153,40 +127,55 @@ def decide(
     Raises:
         ValueError: The arms do not hold the same examples, or carry no such metric.
     """
-    guards = [s for s in guard_splits if arms["finetuned"].predictions.get(s)]
+    predictions = arms["finetuned"].predictions
+    fields = {split: [row.fields for row in rows] for split, rows in predictions.items()}
+    guards = list_guards(gate, primary_metrics, fields, guard_splits)
     missing: dict[Arm, str] = dict(unavailable or {})
-    checks, identical = [], []
-    for pairing in list_pairings(arms, [test_split, *guards], champion_prompts):
-        is_test = pairing.split == test_split
+    checks: list[Check] = []
+    identical: list[Arm] = []
+    unmeasured: list[str] = []
+    splits = list(dict.fromkeys([test_split, *(guard.split for guard in guards)]))
+    for pairing in list_pairings(arms, [s for s in splits if predictions.get(s)], champion_prompts):
         if not pairing.candidate_rows:
             missing[pairing.opponent] = f"it was trained on every row of {pairing.split}"
             continue
-        if is_test and are_identical(pairing):
+        if pairing.split == test_split and are_identical(pairing):
             identical.append(pairing.opponent)
-        relaxed = pairing.opponent == "champion" and gate.champion == "not_worse"
-        for name in primary_metrics:
-            if not has_metric([*pairing.candidate_rows, *pairing.opponent_rows], name):
-                raise ValueError(f"{pairing.split}: the predictions carry no {name}")
-            is_guard = relaxed or not is_test
-            check = check_pairing(pairing, name, is_guard=is_guard, gate=gate, alpha=alpha)
-            checks.append(check)
-    verdict = choose_verdict(checks, identical, missing)
+        for name, guard in list_questions(pairing, primary_metrics, guards, gate, test_split):
+            answer = answer_question(pairing, name, guard, gate=gate, alpha=alpha)
+            if isinstance(answer, Check):
+                checks.append(answer)
+            else:
+                unmeasured.append(answer)
+    unmeasured += [
+        f"no comparison of {guard.metric} on {guard.split}: it has no rows"
+        for guard in guards
+        if not predictions.get(guard.split)
+    ]
+    away = [f"no comparison with the {arm}: {why}" for arm, why in sorted(missing.items())]
+    unmeasured = [*away, *unmeasured]
+    verdict = choose_verdict(checks, identical, unmeasured)
     gains = find_smallest_gains(
-        checks, arms["finetuned"].predictions[test_split],
-        alpha=alpha, min_improvement=gate.min_improvement,
-    )  # fmt: skip
-    reasons = explain_verdict(verdict, checks, identical, missing, alpha=alpha)
+        checks, predictions[test_split], alpha=alpha, min_improvement=gate.min_improvement
+    )
+    reasons = explain_verdict(verdict, checks, identical, unmeasured, alpha=alpha)
     return GateResult(verdict, reasons, tuple(checks), gains)
 
 
 def choose_verdict(
-    checks: Sequence[Check], identical: Sequence[Arm], missing: Mapping[Arm, str]
+    checks: Sequence[Check], identical: Sequence[Arm], unmeasured: Sequence[str]
 ) -> Verdict:
-    """Return the verdict that the checks add up to."""
+    """Return the verdict that the checks add up to.
+
+    Args:
+        checks: All checks that could be made.
+        identical: Opponents whose outputs on the test split are the candidate's.
+        unmeasured: What ought to be compared and could not be.
+    """
     primaries = [check for check in checks if check.role == "primary"]
-    assert primaries, "there is no primary check"
+    assert primaries or unmeasured, "there is no primary check"
     if identical or any(check.is_ruled_out for check in primaries):
         return "not_better"
-    if missing or not all(check.passed for check in checks):
+    if unmeasured or not all(check.passed for check in checks):
         return "inconclusive"
     return "better"

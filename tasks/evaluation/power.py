@@ -1,4 +1,7 @@
-"""The smallest gain that the gate would notice, by simulating its rule before training."""
+"""The smallest gain that the gate would notice, by simulating its rule before training.
+
+What a guard would notice is in `regressions`, how many examples a gain needs in `sample_sizes`.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,15 @@ MAX_BOOTSTRAP_GROUPS = 300  # above, the studentised bound is the bootstrap's li
 NUM_GAINS = 2**8  # the grid of the search
 
 
+def add_errors(power: float, num_simulations: int) -> float:
+    """Return a power with two standard errors of the simulation: what is announced is kept.
+
+    >>> round(add_errors(0.8, 800), 3)
+    0.828
+    """
+    return power + 2 * math.sqrt(power * (1 - power) / num_simulations)
+
+
 def draw_outcomes(uniform_SG: Array, gain: float, discordance: float) -> Array:
     """Turn uniform numbers into +1 (won), -1 (lost) and 0 (unchanged), shape (S, G)."""
     won = uniform_SG < (discordance + gain) / 2
@@ -41,7 +53,7 @@ def pass_studentised(outcomes_SG: Array, sizes_G: Array, alpha: float, margin: f
     squares_G = sizes_G**2
     values_S = (outcomes_SG @ sizes_G) / num_rows
     # The sum over groups of (sum of the group - value · rows of the group)^2, multiplied out.
-    residuals_S = np.abs(outcomes_SG) @ squares_G - 2 * values_S * (outcomes_SG @ squares_G)
+    residuals_S = outcomes_SG**2 @ squares_G - 2 * values_S * (outcomes_SG @ squares_G)
     residuals_S += values_S**2 * float(squares_G.sum())
     spread_S = np.sqrt(np.maximum(residuals_S, 0) * num_groups / (num_groups - 1)) / num_rows
     return np.asarray(
@@ -85,11 +97,8 @@ def find_gain(
     power: float,
     seed: int,
 ) -> float | None:
-    """Search for the smallest gain that passes with probability `power` at one discordance.
-
-    Two standard errors of the simulation are added to `power`: what is announced is kept.
-    """
-    asked = power + 2 * math.sqrt(power * (1 - power) / len(uniform_SG))
+    """Search for the smallest gain that passes with probability `power` at one discordance."""
+    asked = add_errors(power, len(uniform_SG))
     # The same uniform numbers at every gain, so that more gain never passes less often.
     gains = np.linspace(min(max(margin, 0.0), discordance), discordance, NUM_GAINS + 1)[1:]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from tasks.evaluation.significance import find_least_informative
@@ -12,12 +12,13 @@ from tasks.records.handles import Arm, Check, Verdict
 NORMAL = NormalDist()
 POWER = 0.8
 MANY_EXAMPLES = 1_000_000
+T_SLACK = 4  # groups by which Student's t needs more than the normal quantile
 
 
 def describe_figures(check: Check) -> str:
     """Return a check's figures as one phrase."""
     return (
-        f"{check.metric} on {check.split}: {check.candidate:.4g} against the {check.opponent}'s "
+        f"{check.metric} on {check.place}: {check.candidate:.4g} against the {check.opponent}'s "
         f"{check.opponent_value:.4g}, improvement {check.improvement:+.4g} "
         f"(bounds {check.describe_bounds()}, {check.rows} rows in {check.groups} groups)"
     )
@@ -26,20 +27,23 @@ def describe_figures(check: Check) -> str:
 def count_more_examples(check: Check, alpha: float) -> int | None:
     """Estimate how many more rows would settle a check, were the difference to stay as measured.
 
-    n · ((z₁₋ₐ + z₀.₈) · s / |improvement - threshold|)² - n, s from the width of the bounds: with
-    that many the bound on the right side of the threshold is past it with 80 % probability.
+    n · ((z₁₋ₐ + z₀.₈) · s / |improvement - threshold|)² - n, s the standard error: with that many
+    the bound on the right side of the threshold is past it with 80 % probability. At least so
+    many groups that a guard passes without any loss: z₁₋ₐ² · (1 - margin) / margin.
 
     Returns:
         Rows to add, or None where no feasible number would do (above a million).
     """
     distance = abs(check.improvement - check.threshold)
-    if check.width is None or distance == 0:
+    if check.standard_error is None or distance == 0:
         return None
-    quantile = NORMAL.inv_cdf(1 - alpha)
-    error = check.width / (2 * quantile)
-    rows = check.rows * ((quantile + NORMAL.inv_cdf(POWER)) * error / distance) ** 2
-    least = check.rows * find_least_informative(alpha) / check.groups
-    more = math.ceil(max(rows, least)) - check.rows
+    reach = NORMAL.inv_cdf(1 - alpha) + NORMAL.inv_cdf(POWER)
+    rows = check.rows * (reach * check.standard_error / distance) ** 2
+    least = float(find_least_informative(alpha))
+    if check.role == "guard" and -1 < check.threshold < 0 and check.won is not None:
+        quantile = NORMAL.inv_cdf(1 - alpha)
+        least = max(least, T_SLACK + quantile**2 * (1 + check.threshold) / -check.threshold)
+    more = math.ceil(max(rows, check.rows * least / check.groups)) - check.rows
     return None if more > MANY_EXAMPLES else more
 
 
@@ -55,9 +59,10 @@ def explain_open(check: Check, alpha: float) -> str:
         return f"{head}. No feasible number of examples settles a difference this close to it"
     if more <= 0:
         return f"{head}. A few more examples, in other groups, would settle it"
+    where = f" where {check.slice}" if check.slice else ""
     return (
-        f"{head}. About {more} more {check.split} examples would settle it (80 % chance, if the "
-        "difference stays as measured)"
+        f"{head}. About {more} more {check.split} examples{where} would settle it (80 % chance, if "
+        "the difference stays as measured)"
     )
 
 
@@ -73,7 +78,7 @@ def explain_verdict(
     verdict: Verdict,
     checks: Sequence[Check],
     identical: Sequence[Arm],
-    missing: Mapping[Arm, str],
+    unmeasured: Sequence[str],
     *,
     alpha: float,
 ) -> tuple[str, ...]:
@@ -89,5 +94,4 @@ def explain_verdict(
             if c.role == "primary" and c.is_ruled_out and c.opponent not in identical
         ]
         return (*same, *worse)
-    away = [f"no comparison with the {arm}: {why}" for arm, why in sorted(missing.items())]
-    return (*away, *(explain_open(check, alpha) for check in checks if not check.passed))
+    return (*unmeasured, *(explain_open(check, alpha) for check in checks if not check.passed))

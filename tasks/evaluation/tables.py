@@ -90,10 +90,11 @@ def _show_number(value: float | None) -> str:
 def render_checks(checks: Sequence[Check]) -> str:
     """Return the table of the decision's checks."""
     header = ["check", "against", "candidate", "opponent", "improvement", "bounds",
-              "must be above", "rows (groups)", "passed", "note"]  # fmt: skip
+              "must be above", "rows (groups)", "won / lost", "McNemar p", "passed",
+              "note"]  # fmt: skip
     rows = [
         [
-            f"{check.metric} on {check.split} ({check.role})",
+            f"{check.metric} on {check.place} ({check.role})",
             check.opponent,
             f"{check.candidate:.4g}",
             f"{check.opponent_value:.4g}",
@@ -101,6 +102,8 @@ def render_checks(checks: Sequence[Check]) -> str:
             check.describe_bounds(),
             f"{check.threshold:+.4g}",
             f"{check.rows} ({check.groups})",
+            "" if check.won is None else f"{check.won} / {check.lost}",
+            "" if check.mcnemar_p is None else f"{check.mcnemar_p:.3g}",
             "yes" if check.passed else "**no**",
             check.note,
         ]

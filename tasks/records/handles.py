@@ -163,6 +163,8 @@ class Check(Record):
 
     opponent: Arm
     split: str
+    slice: str = ""
+    """The rows of the split that it is about, such as `kind=explain`; empty for all."""
     metric: str
     role: Literal["primary", "guard"]
     rows: int
@@ -176,8 +178,21 @@ class Check(Record):
     """One-sided bounds at the look's alpha; None where one group of rows bounds nothing."""
     threshold: float
     """`min_improvement` for a primary, `-max_regression` for a guard."""
+    standard_error: float | None = None
+    """Of the improvement, by the bootstrap; None where it bounds nothing."""
+    won: int | None = None
+    """Rows that the candidate alone has right; None where rows are not simply right or wrong."""
+    lost: int | None = None
+    """Rows that the opponent alone has right."""
+    mcnemar_p: float | None = None
+    """Two-sided p-value of McNemar's exact test on these; shown beside, decides nothing."""
     passed: bool
     note: str = ""
+
+    @property
+    def place(self) -> str:
+        """The split and slice in words."""
+        return f"{self.split} where {self.slice}" if self.slice else self.split
 
     @property
     def is_ruled_out(self) -> bool:

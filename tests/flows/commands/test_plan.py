@@ -45,6 +45,8 @@ def make_plan(**fields: Any) -> Plan:
             "num_trainable_parameters": 41_943_040, "memory_bytes": 17 * 2**30, "fits": True,
             "training": TRAINING, "training_unknown": "", "primary_metrics": ["exact_match"],
             "look": 1, "alpha": 0.02, "alpha_left": 0.005, "smallest_detectable_gain": {},
+            "smallest_detectable_nll_gain": {}, "smallest_detectable_regression": {},
+            "equal_model_passes": {}, "examples_needed": {},
             "preview": "", **fields,
         }
     )  # fmt: skip
@@ -88,3 +90,25 @@ def test_an_unknown_shape_says_why() -> None:
     plan = make_plan(**dict.fromkeys(fields), training_unknown="config.json: a mixture of experts")
     assert describe(plan)["memory"] == "config.json: a mixture of experts"
     assert json.loads(plan.model_dump_json())["training"] is None
+
+
+def test_a_plan_says_what_the_gate_will_notice(capsys: pytest.CaptureFixture[str]) -> None:
+    guard = "exact_match on adversarial"
+    plan = make_plan(
+        smallest_detectable_gain={"0.1": 0.08, "0.4": None},
+        smallest_detectable_nll_gain={"0.05": 0.02},
+        smallest_detectable_regression={guard: {"0.05": None, "0.1": 0.086}},
+        equal_model_passes={guard: {"0.05": 0.94, "0.1": 0.8}},
+        examples_needed={"0.05": {"0.1": 540, "0.2": None}, "0.1": {}},
+    )
+    lines = describe(plan)
+    assert lines["gain"] == (
+        "the smallest that 80 % of runs would notice: 0.020 nats a token when a group's changes "
+        "by 0.05 (standard deviation), 0.080 when 10% of the answers change"
+    )
+    assert lines["guard"].startswith("exact_match on adversarial; ")
+    assert lines["guard"].endswith("5% change: none, 94%; 10% change: 0.086, 80%")
+    show(plan)
+    printed = capsys.readouterr().out
+    assert "test rows that notice a gain" in printed
+    assert "540" in printed

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.schema import GateConfig
+from configs.schema import GateConfig, GuardConfig
 from tasks.evaluation.gate import ArmEvidence, GateResult, decide
 from tasks.evaluation.predictions import Prediction
 from tasks.evaluation.tables import render_checks
@@ -187,9 +187,164 @@ def test_a_regression_on_the_guard_holds_the_candidate_back() -> None:
         ("test", "primary", True), ("adversarial", "guard", False),
     ]  # fmt: skip
     assert "The regression is proven" in result.reasons[0]
-    arms["finetuned"]["adversarial"] = make_rows([1.0] * 40)
+    arms["baseline"]["adversarial"] = make_rows([1.0] * 10 + [0.0] * 30)
     assert run_gate(arms).verdict == "better"
     assert run_gate(arms).checks[1].threshold == -0.05
+
+
+def run_guarded(num_rows: int, *, lost: int = 0, **gate: Any) -> tuple[GateResult, Check]:
+    """Guard adversarial rows that both arms have right, but for those that are lost."""
+    tuned = make_rows([0.0] * lost + [1.0] * (num_rows - lost))
+    result = run_gate(
+        {
+            "finetuned": {"test": make_rows([1.0] * 40), "adversarial": tuned},
+            "baseline": {"test": make_rows([0.0] * 40), "adversarial": make_rows([1.0] * num_rows)},
+        },
+        gate=GateConfig(**gate),
+    )
+    return result, result.checks[1]
+
+
+def test_rows_that_do_not_differ_prove_no_more_than_their_number() -> None:
+    result, check = run_guarded(40)
+    assert result.verdict == "inconclusive"  # 40 rows without a loss rule out no loss of 5 %
+    assert -0.12 < (check.lower or 0) < -0.1
+    assert check.standard_error == 0
+    more = int(result.reasons[0].split("About ")[1].split()[0])
+    assert 40 < more < 70
+    assert not run_guarded(40 + more - 6)[1].passed
+    assert run_guarded(40 + more)[0].verdict == "better"
+    assert run_guarded(40, max_regression=0.1)[1].passed is False
+    assert run_guarded(40, max_regression=0.12)[1].passed is True
+
+
+def test_a_few_losses_are_bounded_by_what_may_lie_behind_them() -> None:
+    lower = [run_guarded(200, lost=lost)[1].lower or 0 for lost in range(5)]
+    assert lower == sorted(lower, reverse=True)
+    assert lower[4] < -2.5 * 4 / 200
+    assert run_guarded(200, lost=2)[1].passed
+    assert not run_guarded(200, lost=5)[1].passed
+
+
+def test_an_opponent_that_has_nothing_right_has_nothing_to_lose() -> None:
+    wrong = make_rows([0.0] * 20)
+    result = run_gate(
+        {
+            "finetuned": {"test": make_rows([1.0] * 40), "adversarial": wrong},
+            "baseline": {"test": make_rows([0.0] * 40), "adversarial": list(wrong)},
+        }
+    )
+    assert result.verdict == "better"
+
+
+def test_a_guard_on_a_slice_holds_the_candidate_back() -> None:
+    base = make_rows([0.0] * 100 + [1.0] * 100)
+    tuned = make_rows([1.0] * 200)
+    worse = [
+        replace(row, prediction="no", scores={"exact_match": 0.0}) if number >= 180 else row
+        for number, row in enumerate(tuned)
+    ]
+    hard = [
+        [replace(row, fields={"level": 3 if n >= 120 else 1}) for n, row in enumerate(rows)]
+        for rows in (base, worse)
+    ]
+    arms: dict[Arm, Splits] = {"finetuned": {"test": hard[1]}, "baseline": {"test": hard[0]}}
+    assert run_gate(arms).verdict == "better"
+    guarded = run_gate(
+        arms, gate=GateConfig(guards=(GuardConfig(metric="exact_match", slice={"level": 3}),))
+    )
+    assert guarded.verdict == "inconclusive"
+    assert [(c.slice, c.rows, c.passed) for c in guarded.checks] == [
+        ("", 200, True), ("level=3", 80, False),
+    ]  # fmt: skip
+    assert "exact_match on test where level=3" in guarded.reasons[0]
+    assert "The regression is proven" in guarded.reasons[0]
+    assert "exact_match on test where level=3 (guard)" in render_checks(guarded.checks)
+    eased = GuardConfig(metric="exact_match", slice={"level": 3}, max_regression=0.5)
+    assert run_gate(arms, gate=GateConfig(guards=(eased,))).verdict == "better"
+
+
+def test_another_metric_can_guard_the_test_split() -> None:
+    base, tuned = make_rows([0.0] * 40), make_rows([1.0] * 40)
+    blurred = [replace(row, nll_sum=row.nll_sum + 5) for row in tuned]
+    arms: dict[Arm, Splits] = {"finetuned": {"test": blurred}, "baseline": {"test": base}}
+    result = run_gate(arms, gate=GateConfig(guards=(GuardConfig(metric="nll"),)))
+    assert (result.verdict, result.checks[1].metric) == ("inconclusive", "nll")
+    assert result.checks[1].role == "guard"
+    assert result.checks[1].won is None  # nats are not right or wrong
+
+
+@pytest.mark.parametrize(
+    ("guard", "reason"),
+    [
+        (GuardConfig(metric="nll", slice={"kind": "x"}), "nll on test where kind=x"),
+        (GuardConfig(metric="nll", split="dev"), "nll on dev: it has no rows"),
+    ],
+)
+def test_a_guard_without_rows_does_not_pass(guard: GuardConfig, reason: str) -> None:
+    arms: dict[Arm, Splits] = {
+        "finetuned": {"test": make_rows([1.0] * 40)}, "baseline": {"test": make_rows([0.0] * 40)},
+    }  # fmt: skip
+    result = run_gate(arms, gate=GateConfig(guards=(guard,)))
+    assert result.verdict == "inconclusive"
+    assert reason in result.reasons[0]
+
+
+def test_a_guard_on_few_rows_of_a_slice_does_not_pass() -> None:
+    arms: dict[Arm, Splits] = {
+        "finetuned": {"test": make_rows([1.0] * 40)}, "baseline": {"test": make_rows([0.0] * 40)},
+    }  # fmt: skip
+    for rows in arms.values():
+        rows["test"] = [replace(r, fields={"rare": n < 5}) for n, r in enumerate(rows["test"])]
+    guard = GuardConfig(metric="exact_match", slice={"rare": True}, max_regression=0.9)
+    result = run_gate(arms, gate=GateConfig(guards=(guard,)))
+    assert result.verdict == "inconclusive"
+    assert "only 5 groups; no result is significant below 7" in result.reasons[0]
+
+
+def test_mcnemar_is_shown_beside_the_bootstrap() -> None:
+    result = run_gate(
+        {
+            "finetuned": {"test": make_rows([1.0] * 9 + [0.0] * 31)},
+            "baseline": {"test": make_rows([0.0] * 36 + [1.0] * 4)},
+        }
+    )
+    (check,) = result.checks
+    assert (check.won, check.lost) == (9, 4)
+    assert check.mcnemar_p == pytest.approx(0.26685, abs=1e-5)
+    assert "9 / 4" in render_checks(result.checks)
+    assert "0.267" in render_checks(result.checks)
+
+
+@pytest.mark.parametrize(
+    ("nats", "words"),
+    [
+        (math.nan, "the candidate's is not a finite number in 1 of 40 rows"),
+        (math.inf, "the candidate's is not a finite number in 1 of 40 rows"),
+        (1e6, "the candidate's is inf"),
+    ],
+)
+def test_what_is_not_finite_decides_nothing(nats: float, words: str) -> None:
+    tuned = make_rows([1.0] * 40)
+    tuned[3] = replace(tuned[3], nll_sum=nats)
+    result = run_gate(
+        {"finetuned": {"test": tuned}, "baseline": {"test": make_rows([0.0] * 40)}},
+        primary_metrics=["exact_match", "perplexity"],
+    )
+    assert result.verdict == "inconclusive"
+    assert words in result.reasons[0]
+    assert [check.metric for check in result.checks] == ["exact_match"]
+
+
+def test_a_perplexity_that_overflows_in_some_resamples_is_not_bounded() -> None:
+    tuned = make_rows([1.0] * 40)
+    tuned[3] = replace(tuned[3], nll_sum=150_000.0)  # exp(620) as it is, exp(1240) drawn twice
+    result = run_gate(
+        {"finetuned": {"test": tuned}, "baseline": {"test": make_rows([0.0] * 40)}},
+        primary_metrics=["perplexity"],
+    )
+    assert result.verdict == "inconclusive"
+    assert result.checks[0].lower is None
 
 
 def test_a_guard_of_few_groups_proves_nothing() -> None:
