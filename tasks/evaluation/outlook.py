@@ -9,7 +9,7 @@ from typing import Any
 
 from configs.schema import GateConfig
 from tasks.evaluation.guards import Guard, belongs, describe_guard, list_guards
-from tasks.evaluation.metrics import NLL_METRICS
+from tasks.evaluation.metrics import NLL_METRICS, find_metric
 from tasks.evaluation.power import DISCORDANCES, smallest_detectable
 from tasks.evaluation.regressions import (
     GuardForecast,
@@ -124,6 +124,11 @@ def list_planned_guards(
     return list({guard.key: guard for guard in guards}.values())
 
 
+def is_share(metric: str) -> bool:
+    """Say whether a metric is a mean of scores in [0, 1], more being better."""
+    return metric not in NOT_SHARES and find_metric(metric).higher_is_better
+
+
 def size_guard(guard: Guard, splits: Mapping[str, Sequence[PlannedRow]]) -> list[int]:
     """Return the number of rows of each group that a guard is about."""
     return count_groups(
@@ -140,7 +145,7 @@ def foresee_guards(
             size_guard(guard, splits), alpha=alpha, max_regression=guard.max_regression
         )
         for guard in guards
-        if guard.metric not in NOT_SHARES
+        if is_share(guard.metric)
     }
 
 
@@ -151,11 +156,11 @@ def find_hopeless(
     found: list[tuple[Guard, str]] = []
     for guard in guards:
         sizes = size_guard(guard, splits)
-        if guard.metric in NOT_SHARES:
-            why = refuse_ratio(guard, sizes, alpha)
-        else:
+        if is_share(guard.metric):
             forecast = forecast_guard(sizes, alpha=alpha, max_regression=guard.max_regression)
             why = explain_hopeless(guard, sizes, forecast, alpha) if forecast.is_hopeless else ""
+        else:
+            why = refuse_ratio(guard, sizes, alpha)
         if why:
             found.append((guard, why))
     return tuple(found)

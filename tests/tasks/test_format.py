@@ -64,7 +64,7 @@ def test_text_rows_have_no_answers_to_guard(formatted: FormattedData) -> None:
 
 
 def test_a_guard_of_a_metric_that_is_not_computed_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"gate.guards names 'bleu'"):
+    with pytest.raises(ValueError, match=r"gate\.guards names 'bleu'"):
         RunConfig.model_validate(
             {"evaluation": {"metrics": ["exact_match"]}, "gate": {"guards": [{"metric": "bleu"}]}}
         )
