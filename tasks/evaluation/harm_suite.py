@@ -48,11 +48,8 @@ def run_suite(
     """
     from lm_eval.evaluator import evaluate  # not simple_evaluate, which runs pip to describe itself
     from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
 
-    folder = evaluation.lm_eval_path
-    manager = TaskManager(include_path=str(resolve_path(folder)) if folder else None)
-    check_tasks(evaluation.lm_eval_tasks, manager.all_tasks)
+    manager = find_tasks(evaluation)
     loaded = manager.load(list(evaluation.lm_eval_tasks))
     for task in loaded["tasks"].values():
         if task.get_config("num_fewshot") is None:
@@ -74,6 +71,28 @@ def run_suite(
     return {
         name_set(task): read_samples(task, samples) for task, samples in results["samples"].items()
     }
+
+
+def find_tasks(evaluation: EvaluationConfig) -> Any:
+    """Return lm-eval's manager of the tasks that are asked for.
+
+    Its own descriptions are thousands of files: they are left alone where the folder of
+    `evaluation.lm_eval_path` describes every task.
+
+    Raises:
+        RequestError: There is no such task.
+    """
+    from lm_eval.tasks import TaskManager
+
+    folder, wanted = evaluation.lm_eval_path, evaluation.lm_eval_tasks
+    path = str(resolve_path(folder)) if folder else None
+    if path:
+        manager = TaskManager(include_path=path, include_defaults=False)
+        if set(wanted) <= set(manager.all_tasks):
+            return manager
+    manager = TaskManager(include_path=path)
+    check_tasks(wanted, manager.all_tasks)
+    return manager
 
 
 def check_tasks(wanted: Iterable[str], known: Sequence[str]) -> None:
