@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -36,6 +37,9 @@ from tasks.records.stage_fields import name_fields
 from tasks.tag import tag_data
 from tasks.track import track
 from tasks.tracking.runs import REVISION_TAG, read_tags
+
+if TYPE_CHECKING:
+    from tasks.publishing.publish import AcceptanceSettings
 
 LOG = logging.getLogger("hone")
 
@@ -129,7 +133,7 @@ def publish(
     delivery: Delivery | None = None,
 ) -> Publication:
     """Prove the artefact in a fresh process, register it, and move the champion's alias last."""
-    from tasks.publishing.publish import AcceptanceSettings, publish_candidate
+    from tasks.publishing.publish import publish_candidate
 
     tracked = track(config, run, data)
     candidate = describe_candidate(
@@ -142,23 +146,29 @@ def publish(
         run,
         read_tags(tracked)[REVISION_TAG],
     )
-    settings = AcceptanceSettings(
-        num_probes=config.publish.num_probes,
-        max_logit_difference=config.publish.max_logit_difference,
-        max_new_tokens=config.evaluation.max_new_tokens,
-        batch_size=config.evaluation.per_device_eval_batch_size,
-    )
     keep_provenance(
         tracked, run, config, name_handles(decision, data, formatted, trained, evaluations)
     )
     delivery = delivery or choose_delivery(config.publish)
     publication = publish_candidate(
-        candidate, tracked, settings, prepared, meanwhile, approval, delivery
+        candidate, tracked, choose_settings(config), prepared, meanwhile, approval, delivery
     )
     tag_data(publication)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")
     create_markdown_artifact(card.split("---\n", 2)[-1], key="model-card")
     return publication
+
+
+def choose_settings(config: RunConfig) -> AcceptanceSettings:
+    """Return how the artefact is compared with the evaluated model."""
+    from tasks.publishing.publish import AcceptanceSettings
+
+    return AcceptanceSettings(
+        num_probes=config.publish.num_probes,
+        max_logit_difference=config.publish.max_logit_difference,
+        max_new_tokens=config.evaluation.max_new_tokens,
+        batch_size=config.evaluation.per_device_eval_batch_size,
+    )
 
 
 def name_handles(

@@ -48,13 +48,17 @@ def find_variables(path: Path) -> set[str]:
     """Return the environment variables that a source reads."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and "environ" in ast.unparse(node.func) and node.args:
+        if isinstance(node, ast.Call) and is_environ(node.func) and node.args:
             argument = node.args[0]
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 found.add(argument.value)
         if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
             found.add(ast.literal_eval(node.slice) if isinstance(node.slice, ast.Constant) else "")
     return found - {""}
+
+
+def is_environ(function: ast.expr) -> bool:
+    return re.search(r"\benviron\b", ast.unparse(function)) is not None
 
 
 def test_every_variable_is_in_the_example() -> None:
