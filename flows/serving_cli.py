@@ -9,7 +9,7 @@ import typer
 
 from flows.cli_options import Json, ModelName
 
-FormatName = Literal["merged", "gguf", "onnx", "torchscript"]
+FormatName = Literal["merged", "gguf", "onnx", "torchscript", "package"]
 
 
 def generate(

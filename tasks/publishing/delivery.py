@@ -129,10 +129,23 @@ def follow_champion(folder: Path, replaced: Path) -> bool:
 
 def pack_version(folder: Path) -> PackageCopy:
     """Write a version as one file into `artifacts/packages/`."""
+    out = find_home() / "artifacts" / "packages" / f"{name_package(folder)}{SUFFIX}"
+    digest = write_version(folder, out)
+    LOG.info("publish: %s, %.1f MB, SHA-256 %s", out, out.stat().st_size / 1e6, digest[:12])
+    return PackageCopy(path=out.relative_to(find_home()).as_posix(), digest=digest)
+
+
+def name_package(folder: Path) -> str:
+    """Return what the package of a version is called, such as `my-model-3`."""
     lineage = read_lineage(folder)
     assert lineage is not None, folder
-    title = f"{lineage.name}-{folder.name}"
-    out = find_home() / "artifacts" / "packages" / f"{title}{SUFFIX}"
+    return f"{lineage.name}-{folder.name}"
+
+
+def write_version(folder: Path, out: Path) -> str:
+    """Write a version as one file; return its SHA-256."""
+    lineage = read_lineage(folder)
+    assert lineage is not None, folder
     metadata = {
         "name": lineage.name,
         "version": folder.name,
@@ -148,8 +161,10 @@ def pack_version(folder: Path) -> PackageCopy:
         "model_digest": lineage.candidate_digest,
         "metrics": read_json(folder / "metrics.json"),
     }
-    digest = write_package(
-        folder, out, title=title, metadata=metadata, requirements=list_requirements(lineage.method)
+    return write_package(
+        folder,
+        out,
+        title=name_package(folder),
+        metadata=metadata,
+        requirements=list_requirements(lineage.method),
     )
-    LOG.info("publish: %s, %.1f MB, SHA-256 %s", out, out.stat().st_size / 1e6, digest[:12])
-    return PackageCopy(path=out.relative_to(find_home()).as_posix(), digest=digest)

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("hone")
 RECORD = "hone_export.json"
 LIBRARIES = ("torch", "transformers", "peft", "onnx", "onnxruntime", "gguf")
-ExportFormat = Literal["merged", "gguf", "onnx", "torchscript"]
+ExportFormat = Literal["merged", "gguf", "onnx", "torchscript", "package"]
+OtherFormat = Literal["merged", "gguf", "onnx", "torchscript"]
 
 
-MODULES: dict[ExportFormat, str] = {
+MODULES: dict[OtherFormat, str] = {
     "merged": "merged",
     "gguf": "gguf_file",
     "onnx": "onnx_graph",
@@ -60,7 +61,7 @@ class ExportReport(Record):
 
     format: ExportFormat
     path: str
-    """The folder."""
+    """The folder; of a package the file."""
     source: str
     source_digest: str
     dtype: str
@@ -77,7 +78,7 @@ class ExportReport(Record):
 
 
 def export_model(
-    source: ExportSource, name: ExportFormat, target: Path, tolerance: float | None = None
+    source: ExportSource, name: OtherFormat, target: Path, tolerance: float | None = None
 ) -> ExportReport:
     """Write an export, compare it with its source, and put it in its place in one move.
 
@@ -139,7 +140,7 @@ def check_target(target: Path) -> None:
         )
 
 
-def load_format(name: ExportFormat) -> Format:
+def load_format(name: OtherFormat) -> Format:
     """Return how a format is written; its libraries are imported only now."""
     return cast("Format", import_module(f"tasks.publishing.exports.{MODULES[name]}"))
 

@@ -10,7 +10,6 @@ from configs.errors import RequestError
 from tasks.publishing.exports.comparison import ExportRefused, Reference, ask_model
 from tasks.publishing.exports.sources import (
     ExportSource,
-    check_mergeable,
     load_whole,
     write_companions,
 )
@@ -42,7 +41,6 @@ def check_source(source: ExportSource) -> None:
         RequestError: Naming what is supported, or the extra that is missing.
     """
     require_package("gguf", where=WHERE, needed_for="the export to GGUF")
-    check_mergeable(source)
     config = read_json(source.base / "config.json")
     kind = config.get("model_type")
     if kind not in ARCHITECTURES:

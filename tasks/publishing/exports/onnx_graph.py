@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from tasks.publishing.exports.comparison import Reference
 from tasks.publishing.exports.sources import (
     ExportSource,
-    check_mergeable,
     load_whole,
     write_companions,
 )
@@ -30,13 +29,12 @@ EXAMPLE = ((1, 1, 1), (0, 1, 1))  # more than one of each, or a size of one beco
 AXES = ("batch", "sequence")
 
 
-def check_source(source: ExportSource) -> None:
+def check_source(source: ExportSource) -> None:  # noqa: ARG001 - the same for all formats
     """Refuse before anything is loaded.
 
     Raises:
-        RequestError: A package is missing, or the adapter cannot be merged.
+        RequestError: A package is missing, with the extra that brings it.
     """
-    check_mergeable(source)
     for package in PACKAGES:
         require_package(package, where="--format onnx", needed_for="the export to ONNX")
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from configs.errors import RequestError
+from configs.schema import ModelConfig
 from tasks.records.handles import Kind
 
 if TYPE_CHECKING:
     from tasks.formatting.rendering.renderer import Renderer
-
-QUANTIZED = "qlora"
 
 
 @dataclass(frozen=True)
@@ -33,28 +31,14 @@ class ExportSource:
     dtype: str
     kind: Kind
     tokenizer_folder: Path
+    settings: ModelConfig = field(default_factory=ModelConfig)
+    """How a quantised base was quantised."""
 
     def load_renderer(self) -> Renderer:
         """Load the renderer that training and evaluation used."""
         from tasks.formatting.rendering.renderer import load_renderer
 
         return load_renderer(self.tokenizer_folder, None, self.kind)
-
-
-def check_mergeable(source: ExportSource) -> None:
-    """Refuse a model whose weights cannot be made whole without becoming another model.
-
-    Raises:
-        RequestError: Its adapter was trained on 4-bit weights.
-    """
-    if source.method == QUANTIZED:
-        raise RequestError(
-            message="its adapter was trained on a base in 4 bits; merged into other weights it "
-            "would be a model that nobody has evaluated",
-            where=source.name,
-            allowed="models of the methods lora and full",
-            hint="use it as it is: hone serve loads the adapter on its quantised base",
-        )
 
 
 @contextmanager
@@ -69,12 +53,16 @@ def open_source(source: ExportSource) -> Iterator[Any]:
         with borrow_base(source.base, **options) as model:
             yield model
         return
-    with borrow_trained(source.folder, source.base, method=source.method, **options) as model:
+    with borrow_trained(
+        source.folder, source.base, method=source.method, model=source.settings, **options
+    ) as model:
         yield model
 
 
 def load_whole(source: ExportSource, renderer: Renderer, *, dtype: str, device: str = "cpu") -> Any:
     """Load the model without an adapter: where it has one, it is merged into the base.
+
+    One that was trained on a quantised base is merged into that base's values, dequantised.
 
     Args:
         source: The model.
@@ -82,16 +70,16 @@ def load_whole(source: ExportSource, renderer: Renderer, *, dtype: str, device: 
         dtype: Precision of the weights.
         device: Where they go.
     """
-    from tasks.training.models import load_base, load_trained
+    from tasks.training.merging import merge_trained
+    from tasks.training.models import load_base
 
-    check_mergeable(source)
     if source.folder is None:
         model = load_base(source.base, dtype=dtype, device=device)
     else:
-        adapted = load_trained(
-            source.folder, source.base, method=source.method, dtype=dtype, device=device
-        )
-        model = adapted.merge_and_unload(safe_merge=True).eval()
+        model = merge_trained(
+            source.folder, source.base, method=source.method, dtype=dtype, device=device,
+            model=source.settings,
+        )  # fmt: skip
     set_greedy_generation(model, renderer)
     return model
 

@@ -7,11 +7,21 @@ from typing import Any
 import pytest
 
 from configs.errors import RequestError
-from tasks.publishing.exports.comparison import ExportRefused, Reference, compare_logits
+from configs.schema import ModelConfig
+from tasks.publishing.exports.comparison import (
+    ExportRefused,
+    Reference,
+    ask_model,
+    compare_logits,
+    record_reference,
+)
 from tasks.publishing.exports.export import check_target, export_model
-from tasks.publishing.exports.sources import ExportSource
+from tasks.publishing.exports.sources import ExportSource, load_whole
 from tasks.records.digests import digest_file
 from tasks.records.writing import read_json
+from tasks.training.adapters import attach_adapter, write_adapter
+from tasks.training.models import load_base
+from tests.tasks.publishing.conftest import Workshop
 
 pytestmark = pytest.mark.filterwarnings("ignore:The PEFT config's")
 
@@ -89,10 +99,31 @@ def test_what_is_no_export_is_not_overwritten(tmp_path: Path) -> None:
             check_target(target)
 
 
-def test_an_adapter_on_4_bits_is_not_merged(source: ExportSource, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="nobody has evaluated"):
-        export_model(replace(source, method="qlora"), "merged", tmp_path / "export")
-    assert list(tmp_path.iterdir()) == []
+def test_an_adapter_on_4_bits_is_merged_into_their_values(
+    source: ExportSource, workshop: Workshop, tmp_path: Path
+) -> None:
+    """Merged into the original weights it would be another model."""
+    import torch
+
+    settings = ModelConfig(method="qlora", lora_r=4)
+    base = load_base(workshop.base.location, dtype="float32", method="qlora", model=settings)
+    adapted = attach_adapter(base, settings)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
+    folder = tmp_path / "adapter"
+    write_adapter(adapted, folder, name="tiny-base", revision=workshop.base.revision)
+    workshop.renderer.save(folder)
+    quantised = replace(source, folder=folder, tokenizer_folder=folder, method="qlora",
+                        settings=settings)  # fmt: skip
+    report = export_model(quantised, "torchscript", tmp_path / "export")
+    assert report.max_logit_difference < 1e-3
+    expected = record_reference(quantised, workshop.renderer)
+    original = replace(quantised, method="lora")
+    other = load_whole(original, workshop.renderer, dtype="float32")
+    found = [ask_model(other, prompt) for prompt in expected.prompts]
+    assert compare_logits(expected, found) > 0.05
 
 
 @pytest.mark.slow
