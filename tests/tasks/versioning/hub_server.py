@@ -103,12 +103,12 @@ class _Handler(BaseHTTPRequestHandler):
         tag = hashlib.sha256(content).hexdigest()
         if path in self.hub.damaged:
             content = content[::-1]
-        self.send_bytes(content, **{"ETag": f'"{tag}"', "X-Repo-Commit": commit})
+        self.send_bytes(content, 200, **{"ETag": f'"{tag}"', "X-Repo-Commit": commit})
 
     def send_error_code(self, status: int, code: str) -> None:
         self.send_bytes(b"", status, **{"X-Error-Code": code, "X-Error-Message": code})
 
-    def send_bytes(self, content: bytes, status: int = 200, **headers: str) -> None:
+    def send_bytes(self, content: bytes, status: int = 200, /, **headers: str) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
