@@ -200,7 +200,7 @@ def two_versions(succeeded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def registered_folder(published_home: Path) -> Path:
     """Find the MLflow model of the published version."""
     model_id = find_tags(open_client(), NAME, "1")["hone.model_id"]
-    [folder] = published_home.rglob(f"mlartifacts/**/{model_id}")
+    [folder] = published_home.rglob(f"mlartifacts/**/models/{model_id}")
     return folder / "artifacts"
 
 

@@ -38,7 +38,8 @@ def test_an_approval_is_kept_with_who_and_why(tmp_path: Path) -> None:
     assert (answered.state, answered.reason) == ("approved", "looks right")
     write_question(tmp_path, answered)
     assert (
-        read_approval(answer_question(ask_approval(tmp_path, DECISION, "x", 2), None)) == APPROVAL
+        read_approval(answer_question(ask_approval(tmp_path, DECISION, "because", 2), None))
+        == APPROVAL
     )
 
 
