@@ -7,10 +7,15 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo lakefs test check docs format clean
+# Read by what talks to a remote host: REMOTE_USER, REMOTE_HOST, REMOTE_DIR and the like.
+export REMOTE_USER REMOTE_HOST REMOTE_DIR REMOTE_SSH_OPTIONS REMOTE_PYTHON EXTRAS
+
+.PHONY: help install demo lakefs up down pools deploy automations workers remote-init remote-run \
+	remote-evaluate remote-worker remote-up remote-down remote-logs remote-stop remote-fetch \
+	test check docs format clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: ## Install hone; EXTRAS=qlora adds what QLoRA needs
 	@PYTHON="$(PYTHON)" sh deployments/install.sh $(VENV) '.$(if $(EXTRAS),[$(EXTRAS)])'
@@ -21,6 +26,52 @@ demo: $(VENV)/.installed ## Fine-tune the tiny model on the example data and pub
 
 lakefs: $(VENV)/.installed ## Serve lakeFS on this machine with the example data (PORT=8000)
 	@$(BIN)/python -m deployments.lakefs $(if $(PORT),--port $(PORT))
+
+up: $(VENV)/.installed ## Start Prefect, MLflow, lakeFS and workers here (PREFECT_PORT= MLFLOW_PORT= LAKEFS_PORT=)
+	@$(BIN)/python -m deployments.local_stack up $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) \
+		$(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT)) $(if $(LAKEFS_PORT),--lakefs-port $(LAKEFS_PORT))
+
+down: $(VENV)/.installed ## Stop exactly what `make up` started
+	@$(BIN)/python -m deployments.local_stack down
+
+pools: $(VENV)/.installed ## Make the work pools on the Prefect server (TYPE=process, docker, kubernetes)
+	@$(BIN)/python -m deployments.pools $(if $(TYPE),--type $(TYPE))
+
+deploy: pools ## Make the work pools, and deploy prefect.yaml
+	@$(BIN)/prefect --no-prompt deploy --all
+
+automations: $(VENV)/.installed ## Have silent runs ended and crashed ones run again
+	@$(BIN)/python -m deployments.automations
+
+workers: $(VENV)/.installed ## Run this host's workers, one for each GPU (POOLS="gpu cpu")
+	@$(BIN)/python -m deployments.workers $(POOLS)
+
+remote-init: $(VENV)/.installed ## Send the sources to a GPU host and install them (REMOTE_USER= REMOTE_HOST= REMOTE_DIR=)
+	@$(BIN)/python -m deployments.remote init
+
+remote-run: $(VENV)/.installed ## Run a preset there, through cut connections (PRESET= SET="--set k=v")
+	@$(BIN)/python -m deployments.remote run $(or $(PRESET),$(error PRESET= is missing)) $(SET)
+
+remote-evaluate: $(VENV)/.installed ## Score a model there (MODEL= PRESET=)
+	@$(BIN)/python -m deployments.remote evaluate $(or $(MODEL),$(error MODEL= is missing)) $(if $(PRESET),--preset $(PRESET)) $(SET)
+
+remote-worker: $(VENV)/.installed ## Start workers there that stay when you leave (POOLS="gpu cpu")
+	@$(BIN)/python -m deployments.remote worker $(POOLS)
+
+remote-up: $(VENV)/.installed ## Start Prefect, MLflow, lakeFS and workers there
+	@$(BIN)/python -m deployments.remote up
+
+remote-down: $(VENV)/.installed ## Stop what remote-up started
+	@$(BIN)/python -m deployments.remote down
+
+remote-logs: $(VENV)/.installed ## Follow what goes on there (NAME=run, evaluate or workers)
+	@$(BIN)/python -m deployments.remote logs $(NAME)
+
+remote-stop: $(VENV)/.installed ## Stop it; a run saves first (NAME=run, evaluate or workers)
+	@$(BIN)/python -m deployments.remote stop $(NAME)
+
+remote-fetch: $(VENV)/.installed ## Bring published models and the newest report to HONE_HOME/remote
+	@$(BIN)/python -m deployments.remote fetch
 
 test: $(VENV)/.installed-dev ## Run all tests
 	$(BIN)/python -m pytest

@@ -88,7 +88,7 @@ def serve_lakefs(program: str, folder: Path, keys: Keys, port: int = 0) -> Itera
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [program, "run"], env=_make_environment(folder, keys, port), cwd=folder,
+            [program, "run"], env=make_environment(folder, keys, port), cwd=folder,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for us, who stop it in order
         )  # fmt: skip
@@ -105,8 +105,12 @@ def serve_lakefs(program: str, folder: Path, keys: Keys, port: int = 0) -> Itera
             process.wait()
 
 
-def reserve_port(port: int) -> int:
+def reserve_port(port: int, variable: str = "make lakefs PORT") -> int:
     """Return the port if nothing listens on it; a free one for 0.
+
+    Args:
+        port: A port of the loopback.
+        variable: How another one is named.
 
     Raises:
         RequestError: Something listens on it.
@@ -120,12 +124,13 @@ def reserve_port(port: int) -> int:
                 message=f"port {port} of {HOST} is taken ({err.strerror})",
                 where="--port",
                 allowed="a free port",
-                hint=f"name another one: make lakefs PORT={port + 1}",
+                hint=f"name another one: {variable}={port + 1}",
             ) from err
         return int(listener.getsockname()[1])
 
 
-def _make_environment(folder: Path, keys: Keys, port: int) -> dict[str, str]:
+def make_environment(folder: Path, keys: Keys, port: int) -> dict[str, str]:
+    """Return the environment of a server whose stores lie in a folder."""
     # The settings of a lakeFS elsewhere that this shell has are not for this one.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("LAKEFS_")}
     return inherited | {

@@ -20,6 +20,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from configs.errors import RunError
+from flows.server_access import check_access
 from tasks.records.home import find_home, find_project
 from tasks.records.imports import pause_collection
 from tasks.records.locks import hold_lock
@@ -105,6 +106,7 @@ def wait_until_healthy() -> None:
     """Wait until the configured server answers.
 
     Raises:
+        RequestError: It refuses our key.
         RunError: It does not answer in time, or the own server has ended.
     """
     url = os.environ.get("PREFECT_API_URL")
@@ -116,6 +118,8 @@ def wait_until_healthy() -> None:
             break
         if _is_healthy(url):
             _finish_first_start()
+            if not _own_servers:
+                check_access(url)
             return
         time.sleep(0.05)
     _first_start.close()

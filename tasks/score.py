@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 from configs.errors import RequestError
 from configs.schema import RunConfig
@@ -12,11 +17,13 @@ from tasks.evaluate import NOT_EVALUATED, check_scoring, evaluate_splits
 from tasks.evaluation.predictions import read_splits
 from tasks.evaluation.slices import SliceMetrics, slice_splits
 from tasks.format import format_version
+from tasks.observe import TaskObserver
 from tasks.records.handles import Evaluation, RowCounts
-from tasks.records.observer import SilentObserver
+from tasks.records.observer import Observer, SilentObserver
 from tasks.resolve import resolve_model
 from tasks.version import pin_inputs
 
+LOG = logging.getLogger("hone")
 LEFT_TO_THE_GATE = {"test"}  # each look at it is counted; others choose on dev
 ANY_LENGTH = 1_000_000  # evaluation checks the model's context itself
 
@@ -33,13 +40,31 @@ class Scored:
     rows: RowCounts
 
 
-def score(model: str, config: RunConfig, file: Path | None) -> Scored:
+@task(name="evaluate", task_run_name="evaluate-model", cache_policy=NO_CACHE)
+def score_model(model: str, config: RunConfig, file: Path | None) -> Evaluation:
+    """Answer and score rows with a model, and show the figures in the Prefect UI."""
+    with TaskObserver("evaluate") as observer:
+        scored = score(model, config, file, observer)
+    rows = [{"set": name, **metrics} for name, metrics in scored.metrics.items()]
+    create_table_artifact(rows, key="evaluation", description=f"Scores of {model}")
+    for row in rows:
+        LOG.info("evaluate %s: %s", model, ", ".join(f"{k} {v}" for k, v in row.items()))
+    return scored.evaluation.model_copy(update={"metrics": scored.metrics})
+
+
+def score(
+    model: str,
+    config: RunConfig,
+    file: Path | None,
+    observer: Observer = SilentObserver(),  # noqa: B008 - it holds nothing
+) -> Scored:
     """Answer and score rows with a model.
 
     Args:
         model: A run folder, a checkpoint, a model folder, `models:/NAME@ALIAS`, or a hub id.
         config: Evaluation settings and, without a file, the data whose evaluation sets are scored.
         file: Rows in any format that hone reads, all of which are scored.
+        observer: Hears how far it is.
 
     Raises:
         RequestError: There is no such model, or the rows cannot be read.
@@ -61,7 +86,7 @@ def score(model: str, config: RunConfig, file: Path | None) -> Scored:
             hint="test is left to the gate, which counts its looks; name its file to score it",
         )
     evaluation = evaluate_splits(
-        "finetuned", resolved.reference, formatted, config, splits, SilentObserver()
+        "finetuned", resolved.reference, formatted, config, splits, observer
     )
     names = {"train": file.name} if file else {split: split for split in splits}
     return Scored(

@@ -10,6 +10,7 @@ from pathlib import Path
 from configs.schema import RunConfig
 from tasks.records.handles import DataVersion, FormattedData
 from tasks.records.runs import RunFolder
+from tasks.tracking.access import check_access
 from tasks.tracking.mlflow_sink import MLflowSink
 from tasks.tracking.observer import LiveMetrics, Sink, send_unsent
 from tasks.tracking.revision import find_code_revision
@@ -44,8 +45,9 @@ def check_trackers(config: RunConfig) -> None:
     """Refuse a tracker that would take nothing, before anything is done.
 
     Raises:
-        RequestError: W&B has no key, or refuses it.
+        RequestError: MLflow's server or W&B has no key of ours, or refuses it.
     """
+    check_access()
     if "wandb" in config.tracking.report_to:
         check_login()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import cluster  # noqa: F401 a fixture of all tests
 from tests.lakefs_server.fixture import (  # noqa: F401 fixtures and a hook of all tests
     lakefs,
     lakefs_repository,

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     },
     "tasks": {"configs", "tasks", *(f"tasks.{name}" for name in LIBRARIES)},
     "flows": {"configs", "tasks", "flows", *(f"tasks.{name}" for name in LIBRARIES)},
-    "deployments": {"configs", "flows", "deployments", "tasks", "tasks.records"},
+    "deployments": {"configs", "flows", "deployments", "tasks", "tasks.records", "tasks.tracking"},
 }  # fmt: skip
 
 # What one library may use of another: its public modules.
@@ -49,7 +49,7 @@ PUBLIC = {
         "evaluate", "generation", "guards", "metrics", "significance", "gate", "looks", "outlook",
         "report", "plots",
     },
-    "tasks.tracking": {"observer", "revision", "runs", "store"},
+    "tasks.tracking": {"access", "observer", "revision", "runs", "store"},
 }  # fmt: skip
 
 FORBIDDEN = {

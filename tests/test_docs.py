@@ -70,8 +70,13 @@ def test_every_command_is_documented(command: str) -> None:
     assert any(f"hone {command}" in text for text in texts)
 
 
-@pytest.mark.parametrize("page", ["README.md", *[f"docs/{n}" for n in (
-    "data.md", "decision.md", "serving.md", "troubleshooting.md", "experiments.md")]])  # fmt: skip
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", *[f"docs/{n}" for n in (
+        "data.md", "decision.md", "experiments.md", "operations.md", "serving.md",
+        "troubleshooting.md",
+    )]],
+)  # fmt: skip
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

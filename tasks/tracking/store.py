@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import RunError
+from configs.errors import RequestError, RunError
 from tasks.records.home import find_home, find_project
 from tasks.records.locks import hold_lock
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOG = logging.getLogger("hone")
+REFUSALS = {401, 403}
 
 REQUIRED_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -156,6 +157,7 @@ def explain_failures(what: str, uri: str) -> Iterator[None]:
         uri: Its address; passwords in it, and in MLflow's message, are not shown.
 
     Raises:
+        RequestError: The server refuses our key, or what it is for.
         RunError: MLflow failed in the block.
     """
     configure_mlflow()
@@ -164,11 +166,23 @@ def explain_failures(what: str, uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as err:
+        if has_server(uri) and err.get_http_status_code() in REFUSALS:
+            raise explain_refusal(uri) from err
         raise RunError(
             where=hide_password(uri),
             message=f"{what} failed: {hide_password(str(err))}",
             hint="see whether it is up, and run again",
         ) from err
+
+
+def explain_refusal(uri: str) -> RequestError:
+    """Return the error for a server that asks for another key than we have."""
+    return RequestError(
+        where="MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD",
+        message=f"MLflow at {hide_password(uri)} refuses this user, or what it asks for",
+        allowed="a user of that server who may write",
+        hint="set both in the environment or in .env; docs/operations.md says how users are made",
+    )
 
 
 def load_pyfunc() -> Any:

@@ -2,114 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
+import yaml
 
-from tests.flows.running import ROOT, SECONDS, list_runs, list_versions, make_environment, wait_for
-
-PREFECT = (sys.executable, "-m", "prefect")
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A server with its deployments and one worker."""
-
-    url: str
-    home: Path
-    environment: dict[str, str]
-
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a Prefect command in the clone."""
-        return subprocess.run(
-            [*PREFECT, *arguments], cwd=ROOT, env=self.environment, check=False,
-            capture_output=True, text=True, timeout=SECONDS,
-        )  # fmt: skip
-
-    def ask(self, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Ask the server's API."""
-        request = Request(  # noqa: S310 - our own server
-            f"{self.url}{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urlopen(request, timeout=60) as response:  # noqa: S310
-            return list(json.load(response))
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_healthy(url: str) -> bool:
-    with contextlib.suppress(OSError), urlopen(f"{url}/health", timeout=5):  # noqa: S310
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def keep_running(*arguments: str, environment: dict[str, str], log: Path) -> Iterator[None]:
-    """Start a Prefect command; end it and what it started when the block ends."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*PREFECT, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+from tests.cluster import Cluster
+from tests.flows.running import ROOT, Outcome, list_runs, list_versions
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    home = folder / "home"
-    port = find_free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    environment = make_environment(
-        home,
-        PREFECT_HOME=str(folder / "prefect"),
-        PREFECT_API_URL=url,
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        PREFECT_CLI_COLORS="0",
-    )
-    for name in ("OMP_NUM_THREADS", "PYTHONPATH", "PWD"):  # who deploys needs to set nothing
-        environment.pop(name, None)
-    cluster = Cluster(url, home, environment)
-    server = ("server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui")
-    worker = ("worker", "start", "--pool", "gpu", "--limit", "1", "--name", "tester")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(
-            keep_running(*server, environment=environment, log=folder / "server.log")
-        )
-        wait_for(lambda: is_healthy(url), "the Prefect server")
-        made = cluster.call("--no-prompt", "work-pool", "create", "gpu", "--type", "process")
-        assert made.returncode == 0, made.stdout + made.stderr
-        deployed = cluster.call("--no-prompt", "deploy", "--all")
-        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-        variables = environment | {"HONE_HOME": str(home), "OMP_NUM_THREADS": "1"}
-        stack.enter_context(keep_running(*worker, environment=variables, log=folder / "worker.log"))
-        yield cluster
+def worker(cluster: Cluster) -> Iterator[Path]:
+    """A worker of the pool `gpu`; its log."""
+    with cluster.work("gpu") as log:
+        yield log
+
+
+def list_flow_runs(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return the runs of `finetune`; others belong to other tests."""
+    wanted = {"flows": {"name": {"any_": ["finetune"]}}}
+    return list(cluster.ask("/flow_runs/filter", wanted))
+
+
+def list_deployments() -> list[dict[str, Any]]:
+    return list(yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"])
 
 
 @pytest.mark.slow
@@ -118,13 +37,13 @@ def test_a_wrong_value_is_refused_when_the_run_is_requested(cluster: Cluster) ->
     refused = cluster.call("deployment", "run", "finetune/tiny", "--param", f"config={config}")
     assert refused.returncode == 1
     assert "learning_rate" in refused.stdout + refused.stderr
-    assert cluster.ask("/flow_runs/filter", {}) == []
+    assert list_flow_runs(cluster) == []
 
 
 @pytest.mark.slow
 def test_deployments_depend_on_no_variable_of_who_deploys(cluster: Cluster) -> None:
     deployments = cluster.ask("/deployments/filter", {})
-    assert {row["name"] for row in deployments} >= {"tiny", "llama3-8b-lora", "llama3-8b-qlora"}
+    assert len(deployments) == len(list_deployments())
     for row in deployments:
         (step,) = row["pull_steps"]
         assert step["prefect.deployments.steps.set_working_directory"]["directory"] == str(ROOT)
@@ -132,7 +51,7 @@ def test_deployments_depend_on_no_variable_of_who_deploys(cluster: Cluster) -> N
 
 
 @pytest.mark.slow
-def test_a_run_on_a_worker_publishes(cluster: Cluster, preset: Path) -> None:
+def test_a_run_on_a_worker_publishes(cluster: Cluster, worker: Path, preset: Path) -> None:
     data = preset.parent / "data"
     overrides = {
         "data.source": str(data),
@@ -146,9 +65,8 @@ def test_a_run_on_a_worker_publishes(cluster: Cluster, preset: Path) -> None:
         "deployment", "run", "finetune/tiny", "--watch", "--param",
         f"overrides={json.dumps(overrides)}",
     )  # fmt: skip
-    worker = (cluster.home.parent / "worker.log").read_text(encoding="utf-8")
-    assert run.returncode == 0, run.stdout + run.stderr + worker
-    (flow_run,) = cluster.ask("/flow_runs/filter", {})
+    assert run.returncode == 0, run.stdout + run.stderr + worker.read_text(encoding="utf-8")
+    (flow_run,) = list_flow_runs(cluster)
     assert flow_run["state"]["type"] == "COMPLETED"
 
     artifacts = {row["key"] for row in cluster.ask("/artifacts/latest/filter", {})}
@@ -162,3 +80,21 @@ def test_a_run_on_a_worker_publishes(cluster: Cluster, preset: Path) -> None:
     assert list_versions(cluster.home) == ["1"]
     (folder,) = list_runs(cluster.home)
     assert (folder / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_model_is_scored_from_a_deployment(
+    cluster: Cluster, worker: Path, preset: Path, published: Outcome
+) -> None:
+    model = next((published.home / "artifacts" / "models" / "small").glob("[0-9]*"))
+    file = preset.parent / "data" / "eval" / "test.jsonl"
+    run = cluster.call(
+        "deployment", "run", "evaluate/default", "--watch", "--param", f"model={model}", "--param",
+        f"data={file}", "--param", 'overrides={"evaluation.num_samples": 4}',
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr + worker.read_text(encoding="utf-8")
+    wanted = {"artifacts": {"key": {"any_": ["evaluation"]}}}
+    (table,) = cluster.ask("/artifacts/latest/filter", wanted)
+    (row,) = json.loads(table["data"])
+    assert row["set"] == "test.jsonl"
+    assert row["exact_match"] == pytest.approx(1.0, abs=0.5)

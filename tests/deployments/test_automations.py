@@ -1,0 +1,89 @@
+"""The automations on a real server: they fire for what is silent or crashed, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from deployments.automations import AFTER_CRASH, SILENCE, deploy_automations
+from tests.cluster import Cluster
+from tests.flows.running import wait_for
+
+SHORT = timedelta(seconds=20)  # a busy machine sends a heartbeat every few seconds at best
+
+
+def read_automations(cluster: Cluster) -> dict[str, Any]:
+    rows = cluster.ask("/automations/filter", {})
+    return {row["name"]: row for row in rows if row["name"].startswith("hone: a run")}
+
+
+def start_run(cluster: Cluster, state: str) -> str:
+    """Return the id of a run of finetune/tiny in a state that no worker works on."""
+    deployment = cluster.ask("/deployments/name/finetune/tiny")["id"]
+    body = {
+        "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2999-01-01T00:00Z"}}
+    }
+    run = str(cluster.ask(f"/deployments/{deployment}/create_flow_run", body)["id"])
+    cluster.ask(f"/flow_runs/{run}/set_state", {"state": {"type": state}, "force": True})
+    return run
+
+
+def beat(cluster: Cluster, run: str) -> None:
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+        "related": [],
+        "payload": {},
+    }
+    cluster.ask("/events", [event])  # type: ignore[arg-type]
+
+
+def list_recoveries(cluster: Cluster) -> list[str]:
+    """Return which runs a recovery was started for."""
+    wanted = {"flows": {"name": {"any_": ["recover"]}}}
+    return [row["parameters"]["flow_run_id"] for row in cluster.ask("/flow_runs/filter", wanted)]
+
+
+@pytest.mark.slow
+def test_silent_and_crashed_runs_are_recovered_and_others_left_alone(cluster: Cluster) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: cluster.url}):
+        asyncio.run(deploy_automations(silence=SHORT, start=SHORT, after_crash=SHORT))
+    silent, alive, done = (start_run(cluster, "RUNNING") for _ in range(3))
+    for run in (silent, alive, done):
+        beat(cluster, run)
+    cluster.ask(f"/flow_runs/{done}/set_state", {"state": {"type": "COMPLETED"}})
+    crashed, stuck = start_run(cluster, "CRASHED"), start_run(cluster, "PENDING")
+    expected = {silent, crashed, stuck}
+
+    def look() -> bool:
+        beat(cluster, alive)
+        time.sleep(2)
+        return set(list_recoveries(cluster)) >= expected
+
+    wait_for(look, "the automations", seconds=120)
+    assert sorted(list_recoveries(cluster)) == sorted(expected)  # each once, and no other
+    for run in (silent, alive, done, crashed, stuck):
+        cluster.ask(f"/flow_runs/{run}", method="DELETE")
+
+
+@pytest.mark.slow
+def test_deployed_again_they_are_the_same_and_one_that_is_off_stays_off(cluster: Cluster) -> None:
+    for _ in range(2):
+        deployed = cluster.call_python("-m", "deployments.automations")
+        assert deployed.returncode == 0, deployed.stderr
+        rows = read_automations(cluster)
+        assert len(rows) == 3
+        assert rows["hone: a run has gone silent"]["trigger"]["within"] == SILENCE.total_seconds()
+        crash = rows["hone: a run has crashed"]
+        assert crash["trigger"]["within"] == AFTER_CRASH.total_seconds()
+        cluster.ask(f"/automations/{crash['id']}", {"enabled": False}, method="PATCH")
+    assert not crash["enabled"]
