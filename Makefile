@@ -73,8 +73,8 @@ remote-stop: $(VENV)/.installed ## Stop it; a run saves first (NAME=run, evaluat
 remote-fetch: $(VENV)/.installed ## Bring published models and the newest report to HONE_HOME/remote
 	@$(BIN)/python -m deployments.remote fetch
 
-test: $(VENV)/.installed-dev ## Run all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev ## Run all tests, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev ## Format, lint, types, architecture, freshness of the generated docs
 	$(BIN)/ruff format --check .
