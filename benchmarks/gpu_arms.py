@@ -6,7 +6,6 @@ import contextlib
 import functools
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,9 +34,12 @@ from benchmarks.training_rows import open_adapted
 from configs.schema import ModelConfig, TrainingConfig
 from tasks.evaluation.generation import generate_answers
 from tasks.records.observer import SilentObserver
+from tasks.records.writing import read_json
+from tasks.training.constant_rows import find_longest_row
 from tasks.training.fitting import Examples, choose_computation
 from tasks.training.memory import predict_memory
 from tasks.training.plan import TrainingPlan, plan_training
+from tasks.training.setting import FILE
 from tasks.training.shared_base import borrow_base
 from tasks.training.train import train_model
 
@@ -67,11 +69,12 @@ def train_native(
             observer=clock,
             device=setting.device,
         )
-    plan = plan_training(bench.documents.lengths, changed)
+    budget = read_json(out / FILE)["row_tokens"]
+    plan = plan_training(bench.documents.lengths, changed, row_tokens=budget)
     first, last, _ = clock.timed
     rows = plan.rows[first * plan.rows_per_step : last * plan.rows_per_step]
     real = [sum(bench.documents.lengths[i] for i in row) for row in rows]
-    full = changed.max_length if changed.torch_compile else 0
+    full = find_longest_row(bench.documents.lengths, plan) if changed.torch_compile else 0
     padded = sum(max(full, count) for count in real)
     return summarize(bench, clock, sum(real), padded) | {
         "predicted_bytes": predict_peak(bench, config, changed, plan)
@@ -87,8 +90,6 @@ def predict_peak(
     how = choose_computation(model, training, device=setting.device.kind, dtype=setting.dtype)
     layers = setting.sizes.num_layers if training.gradient_checkpointing == "on" else 0
     load = Examples(documents.lengths, trained).measure_load(plan, layers)
-    if training.torch_compile:  # rows are then filled up
-        load = replace(load, row_tokens=training.max_length)
     return predict_memory(setting.sizes, model, training, load, how).total_bytes
 
 

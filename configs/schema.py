@@ -182,7 +182,7 @@ class ModelConfig(Section):
 # These change how a training is carried out, never what comes out of it.
 CARRYING_OUT = (
     "dataloader_num_workers", "dataloader_pin_memory", "eval_accumulation_steps", "grace_seconds",
-    "launcher", "fsdp",
+    "launcher", "fsdp", "activation_offloading",
 )  # fmt: skip
 
 
@@ -293,9 +293,12 @@ class TrainingConfig(Section):
         default="auto", title="Activation checkpointing"
     )
     """Recompute activations in the backward pass; `auto`: when the memory plan asks for it."""
+    activation_offloading: bool = Field(default=False, title="Activation offloading")
+    """Recompute all blocks, and keep their inputs in the processor's memory meanwhile, for rows
+    that fit a GPU no other way; `hone plan` says what that saves and costs."""
     torch_compile: bool = Field(default=False, title="Compile")
     """Compile the decoder blocks with torch.compile; pays on a GPU, in long trainings. Rows are
-    then filled up to one constant length."""
+    then filled up to one constant length, chosen so that little of it is padding."""
     torch_compile_backend: str = Field(default="inductor", title="Compiler")
     """torch.compile's backend."""
     use_liger_kernel: bool = Field(default=False, title="Liger kernels")
@@ -404,6 +407,18 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"training.num_gpus: {self.num_gpus} with training.engine: {self.engine} and "
                 f"training.objective: {self.objective}; allowed: 1, or native with sft"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_offloading(self) -> TrainingConfig:
+        """Refuse to keep the inputs of blocks that are not computed again, or are compiled."""
+        if self.activation_offloading and (
+            self.gradient_checkpointing == "off" or self.torch_compile
+        ):
+            raise ValueError(
+                "training.activation_offloading: true needs training.gradient_checkpointing: on or "
+                "auto, and no training.torch_compile"
             )
         return self
 

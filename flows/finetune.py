@@ -41,7 +41,7 @@ from tasks.records.runs import RunFolder, check_home, create_run_folder
 from tasks.report import end_badly, report
 from tasks.resolve import refer_to_base, release_models
 from tasks.track import check_trackers
-from tasks.train import is_trained, train
+from tasks.train import check_training, is_trained, train
 from tasks.version import version
 
 MAX_DECISIONS = 3  # how often another publisher may move the champion while this run decides
@@ -118,6 +118,7 @@ def make_candidate(
     until: Stage | None,
 ) -> None:
     """Measure the base model, train on it, measure the outcome, and go on to the decision."""
+    check_training(data, formatted, config)
     base = refer_to_base(data.base, config.model.dtype)
     results.note("evaluate-baseline", evaluate("baseline", base, formatted, config))
     # A new candidate will need the acceptance test's process, which imports for seconds: it does so

@@ -9,7 +9,7 @@ from tasks.records.handles import DataVersion, FormattedData
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder
 from tasks.resolve import refer_to_base
-from tasks.train import train
+from tasks.train import check_training, train
 
 
 def make_pilot(
@@ -31,6 +31,7 @@ def make_pilot(
         results: Gets what each stage returns.
     """
     splits = [choose_split(formatted)]
+    check_training(data, formatted, shortened)
     base = refer_to_base(data.base, config.model.dtype)
     results.note("evaluate-baseline", evaluate("baseline", base, formatted, config, splits))
     trained = results.note("train", train(data, formatted, shortened, run))

@@ -24,7 +24,7 @@ from tasks.records.locks import hold_lock
 from tasks.records.runs import check_home
 from tasks.report import end_badly
 from tasks.resolve import release_models
-from tasks.search import ask_trial, count_trials, list_trials, open_study
+from tasks.search import ask_trial, has_enough, open_study
 from tasks.sweep import (
     SweepResult,
     choose_objective,
@@ -67,7 +67,7 @@ def sweep(
         metric: What is made better: a metric's name, or `eval_loss`, the loss on `validation`; by
             default the one that decides at the gate.
         direction: `minimize` or `maximize`, which a metric has by itself.
-        trials: How many, with those of earlier calls.
+        trials: How many, with those of earlier calls; failed ones do not count.
         timeout_seconds: Begin no trial after this time.
         seed: Seed of the search.
         preset: What the best preset extends; by default it stands alone.
@@ -121,7 +121,7 @@ def search(
     study = open_study(Path(inputs.family.folder), inputs.family.name, inputs.direction)
     begin = time.monotonic()
     num_failures = 0
-    while len(list_trials(study, space)) < count_trials(space, num_trials):
+    while not has_enough(study, space, num_trials):
         if timeout_seconds is not None and time.monotonic() - begin >= timeout_seconds:
             return
         trial, params = ask_trial(study, space, seed)

@@ -87,9 +87,14 @@ def ask_trial(study: optuna.Study, space: Space, seed: int) -> tuple[optuna.Tria
     return trial, decode_params(space, trial.params)
 
 
-def count_trials(space: Space, asked: int) -> int:
-    """Return how many trials there are to run: a small space of choices may hold fewer."""
-    return min(asked, len(_list_combinations(space)) or asked)
+def has_enough(study: optuna.Study, space: Space, asked: int) -> bool:
+    """Tell whether as many trials as asked for have an outcome, or all of a small space are tried.
+
+    A trial that failed has none, and another takes its place.
+    """
+    trials = list_trials(study, space)
+    with_outcome = sum(trial.state != "failed" for trial in trials)
+    return with_outcome >= asked or len(trials) == len(_list_combinations(space)) > 0
 
 
 def _list_combinations(space: Space) -> list[dict[str, Any]]:

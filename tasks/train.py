@@ -94,6 +94,28 @@ def _show_loss(handle: TrainedModel) -> str:
     return "not measured" if loss is None else f"{loss:.4f}"
 
 
+def check_training(data: DataVersion, formatted: FormattedData, config: RunConfig) -> None:
+    """Refuse what the training would refuse, before the base model is evaluated for nothing.
+
+    Raises:
+        RequestError: The teacher, the optimiser, the engine, the device or the rows will not do.
+    """
+    if is_trained(data, formatted, config):  # its teacher is found here
+        return
+    from tasks.training.checks import check_training as check
+
+    teacher = find_teacher(config)
+    check(
+        formatted=formatted.folder,
+        base_location=locate_base(data.base),
+        base_revision=data.base.revision,
+        model=config.model,
+        training=config.training,
+        teacher_location=locate_base(teacher) if teacher else None,
+        teacher_revision=teacher.revision if teacher else None,
+    )
+
+
 def is_trained(data: DataVersion, formatted: FormattedData, config: RunConfig) -> bool:
     """Return whether `train` would find its result in the cache."""
     return (find_entry("train", describe_training(data, formatted, config)) / MANIFEST).is_file()

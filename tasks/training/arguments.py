@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
-from transformers import TrainingArguments, get_scheduler
+from transformers import Trainer, TrainingArguments, get_scheduler
 from transformers.training_args import OptimizerNames
 
 from configs.errors import RequestError
@@ -27,6 +28,7 @@ def check_optimization(training: TrainingConfig) -> None:
             message=f"found {training.optim}, which is no optimiser of transformers",
             allowed=", ".join(names),
         )
+    check_optimizer(training.optim)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     kwargs = training.lr_scheduler_kwargs or None
     try:
@@ -38,6 +40,25 @@ def check_optimization(training: TrainingConfig) -> None:
             where="training.lr_scheduler_kwargs",
             message=f"found {training.lr_scheduler_kwargs}: {err}",
             allowed=f"what transformers' schedule {training.lr_scheduler_type} takes",
+        ) from err
+
+
+def check_optimizer(name: str) -> None:
+    """Refuse an optimiser that comes from a package that is not installed, or is not configured.
+
+    Raises:
+        RequestError: With what transformers says that it needs.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            args = TrainingArguments(optim=name, use_cpu=True)
+            Trainer.get_optimizer_cls_and_kwargs(args, torch.nn.Linear(1, 1))
+    except (ImportError, ValueError, RuntimeError) as err:
+        raise RequestError(
+            where="training.optim",
+            message=f"{name} cannot be used: {' '.join(str(err).split())}",
+            hint="install what it needs, or take another optimiser, such as adamw_torch_fused",
         ) from err
 
 

@@ -13,6 +13,7 @@ from tasks.training.arguments import build_arguments
 from tasks.training.callbacks import LogAtCheckpoints, Reporter, StopEarly, StopWhenAsked
 from tasks.training.cancellation import Cancellation
 from tasks.training.checkpointing import CheckpointFirst
+from tasks.training.constant_rows import find_longest_row
 from tasks.training.distillation import compute_distilled_losses
 from tasks.training.engine import PackedTrainer, Weights
 from tasks.training.fitting import MemorySetting
@@ -21,6 +22,7 @@ from tasks.training.loss import compute_token_losses
 from tasks.training.memory import estimate_memory
 from tasks.training.metering import build_meter
 from tasks.training.models import DTYPES
+from tasks.training.offloading import OffloadInputs
 from tasks.training.plan import plan_validation
 from tasks.training.ranks import is_first
 from tasks.training.samples import SampleWriter, read_sample_prompts
@@ -76,7 +78,7 @@ def build_trainer(
         training_digest=job.digest,
         autocast_dtype=DTYPES[job.dtype] if job.computes_in_16_bits else None,
         loss=choose_loss(job.training, teacher),
-        pad_to=setting.row_tokens if job.training.torch_compile else 0,
+        pad_to=find_longest_row(job.train.lengths, job.plan) if job.training.torch_compile else 0,
         cancellation=cancellation,
         eval_accumulation_steps=job.training.eval_accumulation_steps,
         save_total_limit=job.training.save_total_limit,
@@ -120,8 +122,8 @@ def choose_loss(training: TrainingConfig, teacher: Any | None) -> Callable[..., 
 def choose_checkpointing(job: TrainingJob, model_config: dict[str, Any]) -> bool:
     """Return whether activations are computed again; `auto`: when they do not fit otherwise."""
     configured = job.training.gradient_checkpointing
-    if configured != "auto":
-        return configured == "on"
+    if configured != "auto" or job.training.activation_offloading:
+        return configured == "on" or job.training.activation_offloading
     try:
         memory = estimate_memory(model_config, job.config, job.training, dtype=job.dtype)
     except RequestError as err:
@@ -141,6 +143,8 @@ def build_callbacks(job: TrainingJob, net: Any) -> list[Any]:
     """Return what happens beside the loop of any objective."""
     training = job.training
     callbacks: list[Any] = [LogAtCheckpoints()]
+    if training.activation_offloading:
+        callbacks.append(OffloadInputs())
     if is_first():
         callbacks.append(Reporter(job.observer))
     if job.validation and training.early_stopping_patience:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configs.schema import ModelConfig, TrainingConfig
+from tasks.training.activations import Computation, count_border_bytes
 from tasks.training.devices import Device
 from tasks.training.fitting import Examples, FittedTraining
 from tasks.training.flops import Work, count_rates
 from tasks.training.memory import BYTES, FLOAT32
-from tasks.training.peaks import find_peak_flops, measure_matmul_flops
+from tasks.training.peaks import (
+    LINK_BYTES_PER_SECOND,
+    find_peak_flops,
+    measure_matmul_flops,
+)
 from tasks.training.shapes import Shape, count_lora, count_whole_modules
 
 SECONDS_PER_HOUR = 3600
@@ -103,7 +108,10 @@ def estimate_costs(
     )
     needed, executed = rates.count_model(work), rates.count_hardware(work)
     # Blocks that run again take time that MFU does not count: the device is as busy as without.
-    hours = executed / (rate.flops * mfu) / SECONDS_PER_HOUR if rate else None
+    seconds = executed / (rate.flops * mfu) if rate else 0.0
+    if training.activation_offloading:
+        seconds += count_transfer_seconds(shape, model, work.tokens, BYTES[dtype])
+    hours = seconds / SECONDS_PER_HOUR if rate else None
     priced = hours is not None and device_hour_price is not None
     return CostEstimate(
         work=work,
@@ -113,6 +121,19 @@ def estimate_costs(
         money=hours * device_hour_price if priced else None,  # type: ignore[operator]
         model_bytes=count_model_bytes(shape, model, dtype),
     )
+
+
+def count_transfer_seconds(shape: Shape, model: ModelConfig, tokens: int, width: int) -> float:
+    """Return how long the inputs of all blocks are on their way to the processor and back.
+
+    Args:
+        shape: The base model's sizes.
+        model: Its method: trained in full, blocks pass on float32.
+        tokens: Of all steps.
+        width: Bytes of a number in the matrix products.
+    """
+    border = count_border_bytes(shape, model, Computation(width))
+    return 2 * tokens * shape.num_layers * border / LINK_BYTES_PER_SECOND
 
 
 def count_planned_work(fitted: FittedTraining, examples: Examples) -> Work:

@@ -156,7 +156,9 @@ def choose_setting(
         return predict_memory(shape, model, training, load, how).fits(memory_bytes)
 
     all_blocks = shape.num_layers
-    least, most = _find_bounds(training.gradient_checkpointing, all_blocks)
+    is_on = training.activation_offloading
+    checkpointing = "on" if is_on else training.gradient_checkpointing
+    least, most = _find_bounds(checkpointing, all_blocks)
     for row_tokens in _list_rows(training, how, examples):
         setting = MemorySetting(row_tokens, least)
         if fits(setting):

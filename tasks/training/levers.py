@@ -29,6 +29,13 @@ def check_levers(training: TrainingConfig, device: Device) -> None:
     """
     if training.tf32 is not None and not (device.kind == "cuda" and device.has_bfloat16):
         raise _refuse("tf32", str(training.tf32).lower(), device, "TensorFloat-32", "null")
+    if training.activation_offloading and device.kind != "cuda":
+        raise RequestError(
+            where="training.activation_offloading",
+            message=f"found true, but on {device.name or device.kind} activations lie in the "
+            "processor's memory already",
+            allowed="false",
+        )
     if training.use_liger_kernel:
         if device.kind != "cuda":
             raise _refuse("use_liger_kernel", "true", device, "Liger's kernels", "false")

@@ -37,6 +37,7 @@ BYTES_8BIT = 1.0  # and a float32 constant for each output, which weighs nothing
 FLOAT32 = 4
 CHUNK_BYTES = 1 << 28  # float32 logits of one piece, as in loss.py
 LOSS_COPIES = 3  # log-probabilities, their gradient and that of the logits, in float32
+BORDERS_ON_DEVICE = 2
 CUDA_WORKSPACE_BYTES = 1 << 26  # of the matrix products
 SPARE_FRACTION = 0.1  # of the device: its context and what lies between blocks
 
@@ -223,7 +224,10 @@ def _count_kept(
     layer = count_layer_bytes(shape, model, training, how, load.row_tokens)
     outer = count_outer_bytes(shape, model, how, load.row_tokens, load.trained_tokens)
     whole = shape.num_layers - load.num_checkpointed
-    return load.num_checkpointed * border + whole * layer + outer
+    num_borders = load.num_checkpointed
+    if training.activation_offloading:  # of the block that is computed, and of the next one
+        num_borders = min(num_borders, BORDERS_ON_DEVICE)
+    return num_borders * border + whole * layer + outer
 
 
 def _count_in_block(

@@ -13,6 +13,8 @@ import time
 from typing import Any
 
 TERA = 10**12
+# Between a GPU and the processor: a PCIe 4.0 link with 16 lanes, of 32e9 by its specification.
+LINK_BYTES_PER_SECOND = 25e9
 # By the name that the driver gives, in 16 bits and in float32 without tensor cores. A part of a
 # device (MIG) has a name of its own and is not listed.
 PEAKS: dict[str, tuple[float, float]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from configs.errors import RequestError, RunError
 from tasks.records.writing import read_json, write_json
+from tasks.training.constant_rows import choose_row_budget
 from tasks.training.devices import find_free_memory
 from tasks.training.fitting import (
     Examples,
@@ -107,13 +108,18 @@ def _choose_setting(job: TrainingJob, model_config: dict[str, Any]) -> MemorySet
         shape = read_shape(model_config)
     except RequestError as err:
         LOG.warning("memory is not planned: %s", err)
-        is_on = training.gradient_checkpointing == "on"
+        is_on = training.gradient_checkpointing == "on" or training.activation_offloading
         num_layers = int(model_config.get("num_hidden_layers", 1))
         return MemorySetting(training.max_length, num_layers if is_on else 0)
     how = choose_computation(job.config, training, device=job.device.kind, dtype=job.dtype)
     examples = Examples(job.train.lengths, job.train.count_trained().tolist(), count_ranks())
     free = _find_usable_memory(job)
     setting = choose_setting(shape, job.config, training, how, examples, free)
+    if training.torch_compile:
+        budget = choose_row_budget(
+            job.train.lengths, training, most=setting.row_tokens, world_size=count_ranks()
+        )
+        setting = replace(setting, row_tokens=budget)
     load = examples.bound_load(setting, training)
     memory = predict_memory(shape, job.config, training, load, how)
     LOG.info(

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from configs.schema import ModelConfig, TrainingConfig
-from tasks.training.activations import Computation
+from tasks.training.activations import Computation, count_border_bytes
 from tasks.training.fitting import Examples, choose_setting
 from tasks.training.memory import MemoryPlan, predict_memory
 from tasks.training.optimizers import find_optimizer_cost
+from tasks.training.peaks import LINK_BYTES_PER_SECOND
 from tasks.training.shapes import Shape, count_trainable
 
-PAGING_BYTES_PER_SECOND = 25e9  # of a PCIe 4.0 link with 16 lanes, of 32e9 by its specification
 SHORTEST_LENGTH = 128
 SMALLEST_RANK = 8
 PAGED = "paged_adamw_32bit"
@@ -70,6 +70,14 @@ def suggest_changes(
             found.append(Change(settings, plan.total_bytes, plan.fits(memory_bytes), cost))
     if not any(change.fits for change in found) and len(found) > 1:
         found.append(_combine(found, steps, model, training, predict, memory_bytes))
+    if how.is_cuda and _can_offload(training):
+        offloading = training.model_copy(update={"activation_offloading": True})
+        offloaded = predict(model, offloading)
+        if offloaded.total_bytes < before:
+            settings = ("training.activation_offloading=true",)
+            cost = _price_offloading(shape, model, how)
+            fits = offloaded.fits(memory_bytes)
+            found.append(Change(settings, offloaded.total_bytes, fits, cost))
     if how.is_cuda and not find_optimizer_cost(training.optim).is_paged:
         paged = predict(model, training.model_copy(update={"optim": PAGED}))
         cost = _price_paging(count_trainable(shape, model))
@@ -144,11 +152,27 @@ def _combine(
     return Change(settings, plan.total_bytes, plan.fits(memory_bytes), "; ".join(costs))
 
 
+def _can_offload(training: TrainingConfig) -> bool:
+    """Return whether the inputs of blocks may go to the processor and do not yet."""
+    is_free = training.gradient_checkpointing != "off" and not training.torch_compile
+    return is_free and not training.activation_offloading
+
+
+def _price_offloading(shape: Shape, model: ModelConfig, how: Computation) -> str:
+    """Return what it costs to keep the inputs of all blocks in the processor's memory."""
+    kept_bytes = 1000 * shape.num_layers * count_border_bytes(shape, model, how)
+    seconds = 2 * kept_bytes / LINK_BYTES_PER_SECOND
+    return (
+        f"all blocks are computed twice, and of 1,000 tokens {kept_bytes / 1e9:.2f} GB go through "
+        f"PCIe twice, {seconds:.2g} s at {LINK_BYTES_PER_SECOND / 1e9:.0f} GB/s"
+    )
+
+
 def _price_paging(trainable: int) -> str:
     """Return what it costs to keep an optimiser's state in the processor's memory."""
     state_bytes = find_optimizer_cost(PAGED).state_bytes * trainable
-    seconds = 2 * state_bytes / PAGING_BYTES_PER_SECOND
+    seconds = 2 * state_bytes / LINK_BYTES_PER_SECOND
     return (
         f"{state_bytes / 1e9:.2f} GB of its state go through PCIe twice an optimiser step, "
-        f"{seconds:.2g} s at {PAGING_BYTES_PER_SECOND / 1e9:.0f} GB/s"
+        f"{seconds:.2g} s at {LINK_BYTES_PER_SECOND / 1e9:.0f} GB/s"
     )

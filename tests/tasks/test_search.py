@@ -13,8 +13,8 @@ from tasks.search import (
     Direction,
     Pruner,
     ask_trial,
-    count_trials,
     find_best,
+    has_enough,
     list_trials,
     open_study,
 )
@@ -101,12 +101,35 @@ def test_a_small_space_of_choices_is_tried_whole_and_once(tmp_path: Path) -> Non
         Dimension("model.lora_target_modules", "choice", values=("all-linear", ["q_proj"])),
     )
     tried = []
-    for _ in range(count_trials(space, 20)):
-        study = open_study(tmp_path, "study", "minimize")  # each by a process of its own
+    while not has_enough(study := open_study(tmp_path, "study", "minimize"), space, 20):
         trial, params = ask_trial(study, space, seed=3)
         study.tell(trial, params["model.lora_r"])
         tried.append(params)
     assert len(tried) == 6
     assert all(tried.count(params) == 1 for params in tried)
-    assert count_trials(space, 2) == 2
-    assert count_trials(SPACE, 20) == 20
+
+
+def test_another_trial_takes_the_place_of_one_that_failed(tmp_path: Path) -> None:
+    from optuna.trial import TrialState
+
+    study = open_study(tmp_path, "study", "minimize")
+    for number in range(3):
+        assert not has_enough(study, SPACE, 2)
+        trial, _ = ask_trial(study, SPACE, seed=0)
+        failed = {"state": TrialState.FAIL} if number == 0 else {"values": 1.0}
+        study.tell(trial, **failed)
+    assert has_enough(study, SPACE, 2)
+    assert [record.state for record in list_trials(study, SPACE)] == [
+        "failed", "complete", "complete",
+    ]  # fmt: skip
+
+
+def test_a_small_space_ends_where_some_of_it_fails(tmp_path: Path) -> None:
+    from optuna.trial import TrialState
+
+    space: Space = (Dimension("model.lora_r", "choice", values=(4, 8)),)
+    study = open_study(tmp_path, "study", "minimize")
+    for _ in range(2):
+        trial, _ = ask_trial(study, space, seed=0)
+        study.tell(trial, state=TrialState.FAIL)
+    assert has_enough(study, space, 2)

@@ -12,6 +12,7 @@ from transformers import set_seed
 
 from configs.errors import RequestError
 from configs.schema import ModelConfig, TrainingConfig
+from tasks.formatting.rendering.renderer import Renderer
 from tasks.records.extras import require_package
 from tasks.records.observer import Observer, SilentObserver
 from tasks.training.adapters import cast_inputs
@@ -24,11 +25,11 @@ from tasks.training.checkpoints import (
 )
 from tasks.training.devices import Device, resolve_dtype
 from tasks.training.job import load_formatted_renderer, open_model, open_splits
-from tasks.training.objectives.answers import check_labels, judge_split
+from tasks.training.objectives.answers import JudgedSplit, check_labels, judge_split
 from tasks.training.objectives.batches import plan_batches
 from tasks.training.objectives.job import PreferenceJob
 from tasks.training.objectives.loop import PreferenceLoop
-from tasks.training.plan import JUDGED_TOKENS
+from tasks.training.plan import JUDGED_TOKENS, TrainingPlan
 from tasks.training.result import TrainingResult, finish_training
 from tasks.training.stopping import ShouldStop
 from tasks.training.watchdog import Watchdog
@@ -68,7 +69,42 @@ def train_preference(
     require_package("trl", where="training.objective", needed_for=training.objective)
     from tasks.training.objectives.assembly import undo_changes
 
-    _check_model(model, training)
+    check_model(model, training)
+    judged, judged_validation, plan, renderer = open_judged(formatted, training)
+    job = PreferenceJob(
+        formatted=formatted,
+        out=out,
+        base_location=base_location,
+        base_revision=base_revision,
+        config=model,
+        training=training,
+        device=device,
+        dtype=resolve_dtype(model.dtype, device),
+        train=judged.split,
+        validation=judged_validation.split if judged_validation else None,
+        plan=plan,
+        observer=observer or SilentObserver(),
+        should_stop=should_stop,
+        judged=judged,
+        judged_validation=judged_validation,
+        renderer=renderer,
+    )
+    set_seed(training.seed)
+    with open_model(job) as net, undo_changes(net):
+        return _train(job, net)
+
+
+def open_judged(
+    formatted: Path, training: TrainingConfig
+) -> tuple[JudgedSplit, JudgedSplit | None, TrainingPlan, Renderer]:
+    """Open and check what was judged of the splits, and plan the training on it.
+
+    Returns:
+        The training and the validation answers, the micro-batches, and what rendered them.
+
+    Raises:
+        RequestError: The rows do not hold what the objective learns from.
+    """
     # An answer is compared as a whole, so rows are not packed: an example a row.
     train, validation, plan = open_splits(formatted, training.model_copy(update={"packing": False}))
     renderer = load_formatted_renderer(formatted)
@@ -86,30 +122,11 @@ def train_preference(
     )
     assert judged is not None
     check_labels(judged)
-    job = PreferenceJob(
-        formatted=formatted,
-        out=out,
-        base_location=base_location,
-        base_revision=base_revision,
-        config=model,
-        training=training,
-        device=device,
-        dtype=resolve_dtype(model.dtype, device),
-        train=train,
-        validation=validation,
-        plan=plan_batches(plan, training.per_device_train_batch_size),
-        observer=observer or SilentObserver(),
-        should_stop=should_stop,
-        judged=judged,
-        judged_validation=judged_validation,
-        renderer=renderer,
-    )
-    set_seed(training.seed)
-    with open_model(job) as net, undo_changes(net):
-        return _train(job, net)
+    batches = plan_batches(plan, training.per_device_train_batch_size)
+    return judged, judged_validation, batches, renderer
 
 
-def _check_model(model: ModelConfig, training: TrainingConfig) -> None:
+def check_model(model: ModelConfig, training: TrainingConfig) -> None:
     """Refuse adapters whose absence would not be the base model, and packed attention."""
     if model.lora_bias != "none" and training.objective in {"dpo", "kto"}:
         raise RequestError(

@@ -37,6 +37,14 @@ def test_full_training_may_become_lighter_or_page_its_optimiser() -> None:
     assert "64.24 GB of its state go through PCIe twice an optimiser step, 5.1 s" in paged.cost
 
 
+def test_inputs_of_blocks_may_wait_on_the_processor() -> None:
+    change = suggest(19, ModelConfig(), TrainingConfig())["training.activation_offloading=true"]
+    assert "0.26 GB go through PCIe twice, 0.021 s at 25 GB/s" in change.cost
+    assert "training.activation_offloading=true" not in suggest(
+        19, ModelConfig(), TrainingConfig(gradient_checkpointing="off")
+    )
+
+
 def test_checkpointing_that_is_off_comes_first() -> None:
     training = TrainingConfig(gradient_checkpointing="off")
     changes = suggest(24, ModelConfig(), training)

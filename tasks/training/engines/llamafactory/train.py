@@ -59,11 +59,7 @@ def train_with_llamafactory(job: TrainingJob) -> TrainingResult:
             arguments.
         RunError: It failed, its environment could not be made, or a loss is not finite.
     """
-    check_request(job.config, job.training)
-    base = read_base_config(job)
-    check_base(job.config, base, job.dtype)
-    if job.config.method == "qlora":  # else it is refused when all is trained, and loaded by hone
-        check_quantizable(job.base_location, job.base_revision)
+    base = check_job(job)
     start = find_newest_checkpoint(job.checkpoints, job.digest)
     before = read_json(start.folder / STATE_FILE) if start else None
     if is_complete(job, start, before):
@@ -79,6 +75,22 @@ def train_with_llamafactory(job: TrainingJob) -> TrainingResult:
             hint="run again: training goes on from the newest good checkpoint",
         )
     return write_result(job, last, measure_throughput(state, before))
+
+
+def check_job(job: TrainingJob) -> Any:
+    """Refuse what the engine cannot honour; return the base model's configuration.
+
+    Raises:
+        RequestError: Naming the keys.
+    """
+    check_request(job.config, job.training)
+    base = read_base_config(job)
+    check_base(job.config, base, job.dtype)
+    if job.config.method == "qlora":  # else it is refused when all is trained, and loaded by hone
+        check_quantizable(job.base_location, job.base_revision)
+    folder = job.out / "llamafactory"
+    build_arguments(job, data=folder, tokens=folder, start=None, activation_checkpointing=False)
+    return base
 
 
 def is_complete(
