@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # Read by what talks to a remote host: REMOTE_USER, REMOTE_HOST, REMOTE_DIR and the like.
 export REMOTE_USER REMOTE_HOST REMOTE_DIR REMOTE_SSH_OPTIONS REMOTE_PYTHON EXTRAS
 
-.PHONY: help install demo lakefs up down pools deploy automations workers remote-init remote-run \
+.PHONY: help install demo lakefs up down pools deploy automations notifications workers remote-init remote-run \
 	remote-evaluate remote-worker remote-up remote-down remote-logs remote-stop remote-fetch \
 	test check docs format clean
 
@@ -42,6 +42,9 @@ deploy: pools ## Make the work pools, and deploy prefect.yaml
 
 automations: $(VENV)/.installed ## Have silent runs ended and crashed ones run again
 	@$(BIN)/python -m deployments.automations
+
+notifications: $(VENV)/.installed ## Tell people what is published, declined, waiting or broken (HONE_NOTIFY_*)
+	@$(BIN)/python -m deployments.notifications
 
 workers: $(VENV)/.installed ## Run this host's workers, one for each GPU (POOLS="gpu cpu")
 	@$(BIN)/python -m deployments.workers $(POOLS)

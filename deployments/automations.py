@@ -126,11 +126,12 @@ async def deploy_automations(**windows: timedelta) -> list[str]:
             ) from err
         wanted = list_automations(deployment.id, **windows)
         for automation in wanted:
-            await _set(client, automation)
+            await set_automation(client, automation)
     return [automation.name for automation in wanted]
 
 
-async def _set(client: PrefectClient, automation: AutomationCore) -> None:
+async def set_automation(client: PrefectClient, automation: AutomationCore) -> None:
+    """Make an automation, or set the one of its name; one that somebody switched off stays off."""
     found = await client.read_automations_by_name(automation.name)
     if not found:
         await client.create_automation(automation)

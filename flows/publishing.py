@@ -11,6 +11,7 @@ from configs.schema import TargetName
 from flows.environment import prepare_environment
 from flows.person import find_person
 from flows.results import PublishResult, summarize_publication
+from tasks.announce import announce_end
 from tasks.approve import wait_for_approval
 from tasks.decide import decide, take_look
 from tasks.evaluate import evaluate
@@ -114,6 +115,8 @@ def publish_evaluated(
         results.note("publish", published)
         break
     report(evaluated.run, config, results)
+    if results.publication:
+        announce_end(config.publish.name, evaluated.run, results)
 
 
 def decide_again(evaluated: EvaluatedRun) -> Decision:

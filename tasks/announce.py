@@ -8,6 +8,7 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.utilities.urls import url_for
 
+from tasks.publishing.approvals import read_question
 from tasks.records.handles import Decision
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder
@@ -31,21 +32,23 @@ def announce_end(name: str, run: RunFolder, results: StageResults) -> Outcome | 
         What was announced.
     """
     decision, publication = results.decision, results.publication
-    if decision is None:
+    outcome = find_outcome(run, results)
+    if decision is None or outcome is None:
         return None
-    is_new = not (publication.reused if publication else decision.reused)
-    outcome = find_outcome(results)
-    if is_new:
-        announce(outcome, name, run.path, decision, publication.version if publication else None)
-    return outcome if is_new else None
+    if publication.reused if publication else decision.reused:
+        return None
+    announce(outcome, name, run.path, decision, publication.version if publication else None)
+    return outcome
 
 
-def find_outcome(results: StageResults) -> Outcome:
-    """Return what became of a candidate on which there is a decision."""
-    assert results.decision, "called after it"
+def find_outcome(run: RunFolder, results: StageResults) -> Outcome | None:
+    """Return what became of a run; None where it stopped before that was known."""
     if results.publication:
         return "published"
-    return "waiting" if results.decision.verdict == "better" else "declined"
+    if results.decision and results.decision.verdict != "better":
+        return "declined"
+    question = read_question(run.folder)
+    return "waiting" if question and question.state == "waiting" else None
 
 
 def announce(

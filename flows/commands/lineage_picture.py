@@ -33,7 +33,7 @@ def describe_nodes(found: Explanation) -> dict[str, list[str] | None]:
     version, decision, base = found.version, found.decision, found.base
     names = [f"@{alias}" for alias in found.aliases]
     rows = found.formatted.rows if found.formatted else None
-    environment = found.environment
+    machine = found.environment
     return {
         "data": ["data", found.data.source, f"commit {found.data.commit[:12]}"]
         if found.data
@@ -44,10 +44,10 @@ def describe_nodes(found: Explanation) -> dict[str, list[str] | None]:
         else ["formatted data", "?"],
         "base": ["base model", base.name, base.revision[:12]] if base else ["base model", "?"],
         "code": ["code", found.code.revision[:26]] if found.code.revision else ["code", "?"],
-        "environment": ["environment", environment.python,
-                        f"{environment.device}: {environment.device_name}",
-                        f"torch {environment.packages.get('torch', '?')}"]
-        if environment
+        "environment": ["environment", machine.python,
+                        f"{machine.device}: {machine.device_name}",
+                        f"torch {machine.packages.get('torch', '?')}"]
+        if machine
         else ["environment", "?"],
         "run": ["run", found.run.name, *([f"MLflow {found.run.mlflow_run_id}"]
                                          if found.run.mlflow_run_id else [])]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks import announce
+from tasks.publishing.approvals import Question, write_question
 from tasks.records.handles import Decision, Publication
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder
@@ -17,6 +20,18 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     monkeypatch.setattr(announce, "emit_event", lambda **event: found.append(event))
     return found
+
+
+@pytest.fixture(autouse=True)
+def _in_home(home: Path) -> None:
+    """Runs lie in a HONE_HOME of the test's own."""
+
+
+def ask_for_approval() -> None:
+    now = datetime.now(UTC)
+    write_question(RUN.folder, Question(
+        decision_digest="e" * 64, evidence={}, why="it is asked for", asked=now, expires=now,
+    ))  # fmt: skip
 
 
 def make_results(verdict: str, *, reused: bool = False, version: str | None = None) -> StageResults:
@@ -46,6 +61,8 @@ def make_results(verdict: str, *, reused: bool = False, version: str | None = No
 def test_what_became_of_a_run_is_announced_once(
     events: list[dict[str, Any]], verdict: str, version: str | None, event: str
 ) -> None:
+    if event == "hone.waiting":
+        ask_for_approval()
     announce.announce_end("small", RUN, make_results(verdict, version=version))
     [found] = events
     assert found["event"] == event
@@ -60,6 +77,9 @@ def test_an_unchanged_run_and_one_without_a_decision_announce_nothing(
     events: list[dict[str, Any]],
 ) -> None:
     assert announce.announce_end("small", RUN, StageResults()) is None
+    # It stopped after the decision: nobody was asked anything.
+    assert announce.announce_end("small", RUN, make_results("better")) is None
+    ask_for_approval()
     for version in ("3", None):
         announce.announce_end("small", RUN, make_results("better", reused=True, version=version))
     assert events == []
