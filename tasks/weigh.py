@@ -89,7 +89,8 @@ def choose(
         rival: What trains the same model at this moment; empty where nothing does.
     """
     last = read_attempt(config.publish.name)
-    if reason := rival or find_wait(last, rules) or find_repeat(last, data, config):
+    is_same = last is not None and is_attempt_at(last, data, config)
+    if reason := rival or find_wait(last, rules, is_same) or find_repeat(last, is_same):
         return RetrainChoice(is_worth_it=False, reason=reason)
     if champion is None:
         return RetrainChoice(
@@ -139,9 +140,17 @@ def apply_rules(diff: DataDiff, rules: RetrainRules, num_rows: int) -> RetrainCh
     )
 
 
-def find_wait(last: Attempt | None, rules: RetrainRules) -> str:
-    """Return why it is too early, or an empty string."""
-    if last is None:
+def is_attempt_at(attempt: Attempt, data: DataVersion, config: RunConfig) -> bool:
+    """Return whether an attempt was at this data with this configuration."""
+    return (attempt.data_digest, attempt.config_digest) == (data.digest, digest_config(config))
+
+
+def find_wait(last: Attempt | None, rules: RetrainRules, is_same: bool) -> str:
+    """Return why it is too early, or an empty string.
+
+    An attempt that was cut off goes on from its checkpoint at once.
+    """
+    if last is None or (is_same and last.verdict is None):
         return ""
     allowed = last.started + timedelta(hours=rules.min_hours_between)
     if datetime.now(UTC) >= allowed:
@@ -152,11 +161,9 @@ def find_wait(last: Attempt | None, rules: RetrainRules) -> str:
     )
 
 
-def find_repeat(last: Attempt | None, data: DataVersion, config: RunConfig) -> str:
+def find_repeat(last: Attempt | None, is_same: bool) -> str:
     """Return how the same data ended under the same configuration, or an empty string."""
-    if last is None or last.verdict is None:
-        return ""
-    if (last.data_digest, last.config_digest) != (data.digest, digest_config(config)):
+    if last is None or not is_same or last.verdict is None:
         return ""
     return (
         f"the same data was trained on at {last.started:%Y-%m-%d %H:%M} UTC by the same "

@@ -98,9 +98,11 @@ def test_a_rival_a_wait_and_a_repeat_are_skipped(
     assert rival == RetrainChoice(is_worth_it=False, reason="the flow run nice-owl trains small")
 
     attempt = begin_attempt(data, config)
-    assert "the last retraining began" in choose(None, data, config, rules, 10).reason
-    # It died on the way: without a limit it is tried again.
-    assert choose(None, data, config, RetrainRules(), 10).is_worth_it
+    # It died on the way: the same goes on at once, another one waits.
+    assert choose(None, data, config, rules, 10).is_worth_it
+    other = load_config("tiny", ["publish.name=small", "training.seed=6"])
+    assert "the last retraining began" in choose(None, data, other, rules, 10).reason
+    assert choose(None, data, other, RetrainRules(), 10).is_worth_it
     old = attempt.model_copy(update={"started": datetime.now(UTC) - timedelta(hours=2.1)})
     end_attempt(old, "small", "inconclusive")
     repeat = choose(None, data, config, rules, 10)
