@@ -19,15 +19,3 @@ class RetentionConfig(Section):
     max_gb: Annotated[float, Field(gt=0)] | None = Field(default=None, title="Gigabytes")
     """What HONE_HOME may take altogether, in 10^9 bytes; what was not used for the longest time
     goes first. None: no limit."""
-
-
-def describe_limit(name: str) -> str:
-    """Return what a limit means and its default, as `hone prune --help` shows it.
-
-    >>> describe_limit("keep")[-14:]
-    '(default: 50).'
-    """
-    field = RetentionConfig.model_fields[name]
-    text = " ".join((field.description or "").split()).split(" None: ")[0].rstrip(".")
-    default = "no limit" if field.default is None else f"{field.default:g}"
-    return f"{text} (default: {default})."

@@ -94,7 +94,9 @@ def _start(
             started.append(service.name)
             write_record(record)
     for service in services:
-        wait_until_ready(service, record[service.name])
+        # What has no address is asked by its log, which says nothing of a second call.
+        if service.health or service.name in started:
+            wait_until_ready(service, record[service.name])
     for service in services:
         service.prepare()
     return {name: value for s in services for name, value in s.variables.items()}

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from configs.retention import describe_limit
 from flows.cli_options import Json, ModelName
 
 
@@ -36,16 +35,22 @@ def reproduce(model: ModelName, as_json: Json = False) -> int:
 
 def prune(
     older_than_days: Annotated[
-        float | None, typer.Option(min=0, help=describe_limit("older_than_days"))
+        float | None,
+        typer.Option(min=0, help="Runs and results that nothing has used for so many days go."),
     ] = None,
-    keep: Annotated[int | None, typer.Option(min=1, help=describe_limit("keep"))] = None,
-    max_gb: Annotated[float | None, typer.Option(help=describe_limit("max_gb"))] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="So many runs stay, the newest.")] = None,
+    max_gb: Annotated[
+        float | None, typer.Option(help="What HONE_HOME may take altogether, in 10^9 bytes.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Remove old runs and cached results; never a published model or what explains it."""
+    """Remove old runs and cached results; never a published model or what explains it.
+
+    What is not given here has the default of configs/retention.py (docs/lineage.md).
+    """
     from flows.commands.prune import prune_runs
 
     asked = {"older_than_days": older_than_days, "keep": keep, "max_gb": max_gb}

@@ -124,6 +124,7 @@ def test_a_version_is_taken_back_and_comes_again_only_when_approved(
 ) -> None:
     shutil.copytree(published.home, home, dirs_exist_ok=True, symlinks=True)
     change = ("--set", "training.seed=7", "--set", "gate.champion=not_worse")
+    change += ("--set", "gate.max_regression=0.3")  # 40 rows at the second look bound no less
     second = call_hone("run", str(preset), *change, "--json")
     assert second.code == 0, second.stderr
     assert second.result["publication"]["version"] == "2"

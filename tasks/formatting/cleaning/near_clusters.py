@@ -40,6 +40,8 @@ def choose_first(comparison: Comparison, rows: Rows) -> Rows:
     earlier = np.full(len(rows), -1, np.int64)
     left = np.argsort(roots, kind="stable")
     for _ in range(NUM_ROUNDS):  # the first row of each cluster stays, and leaves the cluster
+        if not len(left):
+            return earlier
         starts = _find_starts(roots[left])
         sizes = np.diff(np.append(starts, len(left)))
         firsts = np.repeat(left[starts], sizes)
@@ -48,8 +50,6 @@ def choose_first(comparison: Comparison, rows: Rows) -> Rows:
         is_near = comparison.match_pairs(rows[firsts], rows[left])
         earlier[left[is_near]] = rows[firsts[is_near]]
         left = left[~is_near]
-        if not len(left):
-            return earlier
     earlier[left] = _settle_rows(comparison, rows[left])
     return earlier
 
