@@ -10,6 +10,7 @@ from configs.errors import RequestError
 from configs.load import apply_overrides, load_config
 from configs.paths import CLONE
 from deployments.pools import GPU, GPU_HOST
+from flows.environment import prepare_environment
 
 
 def load_preset(
@@ -46,4 +47,5 @@ def find_clone() -> dict[str, str]:
 
     Where the workers have another, in their image say, HONE_CLONE names it.
     """
+    prepare_environment()  # `prefect deploy` reads no .env
     return {"clone": os.environ.get("HONE_CLONE") or str(CLONE)}

@@ -98,11 +98,14 @@ def rerun_crashed(client: SyncPrefectClient, flow_run_id: UUID, max_attempts: in
         return "crashed; no deployment could run it again"
     if RERUN_TAG not in run.tags:
         return f"crashed; without the tag {RERUN_TAG} it stays so"
-    if run.run_count >= max_attempts:
-        return f"crashed; it stays so after {run.run_count} attempts"
-    message = f"Attempt {run.run_count + 1} of {max_attempts}, from the last checkpoint."
+    # One that dies before it is Running never raises its run_count.
+    states = client.read_flow_run_states(flow_run_id)
+    attempts = max(run.run_count, 1 + sum(state.name == "AwaitingRetry" for state in states))
+    if attempts >= max_attempts:
+        return f"crashed; it stays so after {attempts} attempts"
+    message = f"Attempt {attempts + 1} of {max_attempts}, from the last checkpoint."
     client.set_flow_run_state(flow_run_id, AwaitingRetry(message=message), force=True)
-    return f"scheduled again, attempt {run.run_count + 1} of {max_attempts}"
+    return f"scheduled again, attempt {attempts + 1} of {max_attempts}"
 
 
 def read_sign(client: SyncPrefectClient, run: FlowRun) -> Sign:

@@ -9,6 +9,7 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -36,11 +37,18 @@ def find_rival(model_name: str) -> str:
         flows = FlowFilter(name=FlowFilterName(any_=TRAINING_FLOWS))
         at_work = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=AT_WORK)))
         runs = client.read_flow_runs(flow_filter=flows, flow_run_filter=at_work, limit=MOST_RUNS)
+        # What an earlier attempt of this run began says Running until it is taken for dead.
+        parent = FlowRunFilterParentFlowRunId(any_=[own.id])
+        begun = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_flow_run_id=parent), limit=MOST_RUNS
+        )
         retrain_id = client.read_flow_run(own.id).flow_id
+    mine = {own.id, *(run.id for run in begun)}
     for run in runs:
         is_later_retraining = run.flow_id == retrain_id and _order(run) >= _order(own)
-        if run.id != own.id and not is_later_retraining and _name_model(run) == model_name:
-            return f"the flow run {run.name} trains {model_name} since {run.start_time:%H:%M} UTC"
+        if run.id not in mine and not is_later_retraining and _name_model(run) == model_name:
+            since = f"{run.start_time:%H:%M} UTC" if run.start_time else "a moment ago"
+            return f"the flow run {run.name} trains {model_name} since {since}"
     return ""
 
 

@@ -180,7 +180,8 @@ def is_same_data(champion: ChampionRecord, data: DataVersion) -> bool:
         for version in list_stored()
         if (version.source, version.commit) == (lineage.data_source, lineage.data_commit)
     }
-    return data.commit == lineage.data_commit or data.digest in stored
+    before = name_version(lineage.data_source, lineage.data_commit)
+    return name_version(data.source, data.commit) == before or data.digest in stored
 
 
 def begin_attempt(data: DataVersion, config: RunConfig) -> Attempt:
