@@ -76,8 +76,8 @@ def _build(
     changes = sort_changes(*rows)
     pairs = [*changes.won, *changes.lost, *changes.unchanged]
     pairs.sort(key=lambda pair: digest_value(pair.candidate.id))
-    ask = ask_server(evaluation.judge_url, evaluation.judge_model)
-    judgements = judge_pairs(ask, pairs[: evaluation.judge_samples])
+    with ask_server(evaluation.judge_url, evaluation.judge_model) as ask:
+        judgements = judge_pairs(ask, pairs[: evaluation.judge_samples])
     write_jsonl(entry / ROWS, map(asdict, judgements))
     write_json(entry / RESULT, asdict(sum_up(judgements)))
     return Handle(path=entry.relative_to(find_home()).as_posix(), digest=digest_file(entry / ROWS))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -137,9 +138,9 @@ def sum_up(judgements: Sequence[Judgement]) -> Judged:
     )
 
 
-def ask_server(url: str, model: str) -> Ask:
-    """Return what asks the model of an OpenAI-compatible server, at temperature 0."""
-    client = open_client(url, where=WHERE)
+@contextmanager
+def ask_server(url: str, model: str) -> Iterator[Ask]:
+    """Give what asks the model of an OpenAI-compatible server, at temperature 0."""
 
     def ask(instruction: str, question: str) -> str:
         with explain_errors(url, where=WHERE, asked="a comparison"):
@@ -152,4 +153,5 @@ def ask_server(url: str, model: str) -> Ask:
             )  # fmt: skip
             return str(reply.choices[0].message.content or "") if reply.choices else ""
 
-    return ask
+    with open_client(url, where=WHERE) as client:
+        yield ask

@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 600.0
 
 
 def open_client(url: str, *, where: str) -> Any:
-    """Return a client of the server at `url`; its key comes from OPENAI_API_KEY alone.
+    """Return a client of the server at `url`, to be closed; its key is that of OPENAI_API_KEY.
 
     Raises:
         RequestError: The package `openai` is not installed.

@@ -31,14 +31,16 @@ def answer_at_endpoint(given: Answering, requests: Sequence[Request]) -> list[An
     url, model = given.evaluation.endpoint_url, given.evaluation.endpoint_model
     assert url, "checked with the config"
     assert model, "checked with the config"
-    client = open_client(url, where=WHERE)
 
     def answer(request: Request) -> Answer:
         with explain_errors(url, where=WHERE, asked=request.name):
             return _answer_one(client, model, given.evaluation.max_new_tokens, request)
 
     answers: list[Answer] = []
-    with ThreadPoolExecutor(given.evaluation.per_device_eval_batch_size) as pool:
+    with (
+        open_client(url, where=WHERE) as client,
+        ThreadPoolExecutor(given.evaluation.per_device_eval_batch_size) as pool,
+    ):
         futures = [pool.submit(answer, request) for request in requests]
         try:
             for future in futures:

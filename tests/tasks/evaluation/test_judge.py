@@ -110,11 +110,15 @@ def test_a_judge_is_asked_over_http_with_the_key_of_the_environment(
     judge_url: str, pairs: list[Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "right")
-    judged = sum_up(judge_pairs(ask_server(judge_url, "any"), pairs))
+    with ask_server(judge_url, "any") as ask:
+        judged = sum_up(judge_pairs(ask, pairs))
     assert (judged.won, judged.tied) == (9, 3)
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
-    with pytest.raises(RequestError, match=r"evaluation\.judge_url: .* refuses the key"):
-        judge_pairs(ask_server(judge_url, "any"), pairs[:1])
+    with (
+        ask_server(judge_url, "any") as ask,
+        pytest.raises(RequestError, match=r"evaluation\.judge_url: .* refuses the key"),
+    ):
+        judge_pairs(ask, pairs[:1])
 
 
 def test_examples_in_docstrings_run() -> None:
