@@ -7,9 +7,6 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-# Read by what talks to a remote host: REMOTE_USER, REMOTE_HOST, REMOTE_DIR and the like.
-export REMOTE_USER REMOTE_HOST REMOTE_DIR REMOTE_SSH_OPTIONS REMOTE_PYTHON EXTRAS
-
 .PHONY: help install demo lakefs up down pools deploy automations notifications workers remote-init remote-run \
 	remote-evaluate remote-worker remote-up remote-down remote-logs remote-stop remote-fetch \
 	test check docs format clean

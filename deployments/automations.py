@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import RequestError
 from deployments.command_line import require_server, run_command, say
+from flows.environment import TAG
 from flows.server_access import explain_answers
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ ENDS = {f"{RUN}.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashe
 
 # Two missed heartbeats; what reacts gives the run as much time again before it believes it.
 SILENCE = timedelta(seconds=60)
-# To import torch on a busy machine takes a while; a run that was taken and never began has no
-# heartbeat that could stop.
-START = timedelta(minutes=10)
+# A pod may wait for a node and its image for 30 min (the job template's pod_watch_timeout_seconds);
+# a run that was taken and never began has no heartbeat that could stop.
+START = timedelta(minutes=40)
 # A flow's engine, its worker and the server may all have something to say about a crash.
 AFTER_CRASH = timedelta(seconds=15)
 
@@ -41,8 +42,8 @@ def list_automations(
 ) -> list[AutomationCore]:
     """Return the automations; each starts `recover/default` for the run that it is about.
 
-    All are proactive: they fire when something expected did not happen. One that reacts to the
-    event itself fires several times for one crash.
+    Each looks at runs with hone's tag alone. All are proactive: they fire when something expected
+    did not happen. One that reacts to the event itself fires several times for one crash.
 
     Args:
         deployment_id: Of `recover/default`.
@@ -74,10 +75,17 @@ def _expect(
     """Return a trigger that fires when nothing of `expect` follows `after` in time."""
     from prefect.automations import EventTrigger, Posture, ResourceSpecification
 
-    wanted = {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
+    # Other projects may share the server.
+    tags = [
+        ResourceSpecification(
+            {"prefect.resource.id": f"prefect.tag.{name}", "prefect.resource.role": "tag"}
+        )
+        for name in (TAG, tag)
+        if name
+    ]
     return EventTrigger(
         match=ResourceSpecification({"prefect.resource.id": f"{RUN}.*"}),
-        match_related=ResourceSpecification(wanted if tag else {}),
+        match_related=tags,
         for_each={"prefect.resource.id"},
         after={after},
         expect=expect,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from configs.errors import RequestError
 from deployments.automations import set_automation
 from deployments.command_line import require_server, run_command, say
+from flows.environment import TAG
 from flows.server_access import explain_answers
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 SLACK, WEBHOOK = "HONE_NOTIFY_SLACK", "HONE_NOTIFY_WEBHOOK"
 EMAIL, SENDER, SENDGRID = "HONE_NOTIFY_EMAIL", "HONE_NOTIFY_EMAIL_FROM", "SENDGRID_API_KEY"
 BLOCKS = "HONE_NOTIFY_BLOCKS"
-TAG = "hone"  # of all of hone's deployments
 RUN = "prefect.flow-run"
 
 FACTS = """\

@@ -46,11 +46,18 @@ class Pool:
 
     Limits are the pool's and its queues', not the deployments': those are leases in the server's
     memory, and a server that is started again would cancel the runs that hold one.
+
+    Attributes:
+        name: Its name.
+        description: What it is for.
+        queues: Beside its default one.
+        has_gpus: Whether its containers or pods ask for GPUs.
     """
 
     name: str
     description: str
     queues: tuple[Queue, ...] = ()
+    has_gpus: bool = True
 
 
 POOLS = (
@@ -64,6 +71,7 @@ POOLS = (
         CPU,
         "What needs no GPU: publish, rollback, prune, monitor, and what brings back dead runs.",
         (Queue("recovery", priority=1), Queue("publish", priority=2, limit=1)),
+        has_gpus=False,
     ),
 )
 
@@ -72,22 +80,35 @@ async def make_pools(pool_type: str = "process") -> None:
     """Make what is missing and set what differs; limits of pools stay as they are."""
     from prefect.client.orchestration import get_client
 
-    template = read_template(pool_type)
     async with get_client() as client:
         for pool in POOLS:
+            template = read_template(pool_type, has_gpus=pool.has_gpus)
             await _make_pool(client, pool, pool_type, template)
             for queue in pool.queues:
                 await _make_queue(client, pool, queue)
 
 
-def read_template(pool_type: str) -> dict[str, Any]:
-    """Return what the jobs of a pool are made from: Prefect's own, or the file of this folder."""
+def read_template(pool_type: str, *, has_gpus: bool = True) -> dict[str, Any]:
+    """Return what the jobs of a pool are made from: Prefect's own, or the file of this folder.
+
+    Args:
+        pool_type: One of `TYPES`.
+        has_gpus: Whether a job asks for GPUs; a process sees those of its worker.
+    """
     if pool_type == "process":
         from prefect.workers.process import ProcessWorker
 
         return dict(ProcessWorker.get_default_base_job_template())
     text = (TEMPLATES / f"{pool_type}.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text))
+    template = dict(yaml.safe_load(text))
+    if not has_gpus:
+        properties = template["variables"]["properties"]
+        if pool_type == "docker":  # a host without GPUs refuses a request for none of them, too
+            del template["job_configuration"]["container_create_kwargs"]["device_requests"]
+            del properties["gpus"]
+        else:
+            properties["gpus"]["default"] = 0
+    return template
 
 
 async def _make_pool(

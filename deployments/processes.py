@@ -22,7 +22,8 @@ class StartedProcess(Record):
     name: str
     pid: int
     created: float
-    """When it began: another process of the same number began at another time."""
+    """When it began, in seconds since the machine's start, which no change of the clock moves:
+    another process of the same number began at another time."""
     address: str
     """What a person opens or sets; empty where there is nothing."""
     log: str
@@ -53,17 +54,26 @@ def start_process(
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     _KEPT.append(process)
-    created = psutil.Process(process.pid).create_time()
+    created = read_birth(psutil.Process(process.pid))
     return StartedProcess(
         name=name, pid=process.pid, created=created, address=address, log=str(log)
     )
+
+
+def read_birth(process: psutil.Process) -> float:
+    """Return when a process began, in seconds since the machine's start.
+
+    Raises:
+        psutil.NoSuchProcess: It has ended.
+    """
+    return float(process.create_time() - psutil.boot_time())
 
 
 def find_process(started: StartedProcess) -> psutil.Process | None:
     """Return the process if it still is the one that was started, and runs."""
     try:
         process = psutil.Process(started.pid)
-        is_same = abs(process.create_time() - started.created) < 0.01
+        is_same = abs(read_birth(process) - started.created) < 0.01
         return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None

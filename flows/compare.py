@@ -11,6 +11,7 @@ from prefect import flow
 from configs.load import apply_overrides, dump_config
 from configs.schema import RunConfig
 from flows.environment import prepare_environment
+from flows.liveness import end_with_run
 from tasks.compare import (
     Contestant,
     check_names,
@@ -68,9 +69,10 @@ def compare(
     check_same_data(contestants, split)
     family = open_family("comparisons", name_family())
     try:
-        start_comparison(family, configs)
-        outcomes = [train_and_score(family, c, first.config, split) for c in contestants]
-        comparison = compare_arms(family, contestants, outcomes, split)
+        with end_with_run():
+            start_comparison(family, configs)
+            outcomes = [train_and_score(family, c, first.config, split) for c in contestants]
+            comparison = compare_arms(family, contestants, outcomes, split)
         track_comparison(family, comparison, first.config.tracking.project)
     except BaseException as err:
         end_badly(family, first.config, err)

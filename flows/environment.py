@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.logs import hide_secrets
 
+TAG = "hone"  # of every flow run of hone, on a server that others may share
 NO_TELEMETRY = {"DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 # Who watches the runs of a server asks after one that has been silent for a minute; Prefect's own

@@ -9,10 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -50,16 +53,28 @@ class Cluster:
         )  # fmt: skip
 
     def ask(self, path: str, body: dict[str, Any] | None = None, method: str = "") -> Any:
-        """Ask the server's API; with a body by POST, else by GET, or as named."""
+        """Ask the server's API; with a body by POST, else by GET, or as named.
+
+        As Prefect's own client does, it asks again while SQLite is locked by the server's own
+        services (503).
+        """
         request = Request(  # noqa: S310 - our own server
             f"{self.url}{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
             method=method or ("GET" if body is None else "POST"),
         )
-        with urlopen(request, timeout=60) as response:  # noqa: S310
-            text = response.read()
-        return json.loads(text) if text else None
+        for attempt in range(30):
+            try:
+                with urlopen(request, timeout=180) as response:  # noqa: S310
+                    text = response.read()
+            except HTTPError as err:
+                if err.code != HTTPStatus.SERVICE_UNAVAILABLE or attempt == 29:
+                    raise
+                time.sleep(1)
+            else:
+                return json.loads(text) if text else None
+        raise AssertionError("not reached")
 
     @contextlib.contextmanager
     def work(self, pool: str, name: str = "tester", **variables: str) -> Iterator[Path]:

@@ -22,24 +22,37 @@ def read_automations(cluster: Cluster) -> dict[str, Any]:
     return {row["name"]: row for row in rows if row["name"].startswith("hone: a run")}
 
 
-def start_run(cluster: Cluster, state: str) -> str:
-    """Return the id of a run of finetune/tiny in a state that no worker works on."""
-    deployment = cluster.ask("/deployments/name/finetune/tiny")["id"]
+def start_run(cluster: Cluster, state: str, deployment: str = "finetune/tiny") -> str:
+    """Return the id of a run in a state that no worker works on."""
+    found = cluster.ask(f"/deployments/name/{deployment}")["id"]
     body = {
         "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2999-01-01T00:00Z"}}
     }
-    run = str(cluster.ask(f"/deployments/{deployment}/create_flow_run", body)["id"])
+    run = str(cluster.ask(f"/deployments/{found}/create_flow_run", body)["id"])
+    cluster.ask(f"/flow_runs/{run}/set_state", {"state": {"type": state}, "force": True})
+    return run
+
+
+def start_foreign_run(cluster: Cluster, state: str) -> str:
+    """Return the id of a run of another project on the same server."""
+    flow = cluster.ask("/flows/", {"name": "finetune"})["id"]
+    body = {"flow_id": flow, "state": {"type": "PENDING"}, "tags": ["auto-resume"]}
+    run = str(cluster.ask("/flow_runs/", body)["id"])
     cluster.ask(f"/flow_runs/{run}/set_state", {"state": {"type": state}, "force": True})
     return run
 
 
 def beat(cluster: Cluster, run: str) -> None:
+    tags = cluster.ask(f"/flow_runs/{run}")["tags"]
     event = {
         "id": str(uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": "prefect.flow-run.heartbeat",
         "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
-        "related": [],
+        "related": [
+            {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
+            for tag in tags
+        ],
         "payload": {},
     }
     cluster.ask("/events", [event])  # type: ignore[arg-type]
@@ -62,6 +75,8 @@ def test_silent_and_crashed_runs_are_recovered_and_others_left_alone(cluster: Cl
         beat(cluster, run)
     cluster.ask(f"/flow_runs/{done}/set_state", {"state": {"type": "COMPLETED"}})
     crashed, stuck = start_run(cluster, "CRASHED"), start_run(cluster, "PENDING")
+    foreign = [start_foreign_run(cluster, state) for state in ("PENDING", "RUNNING", "CRASHED")]
+    beat(cluster, foreign[1])
     expected = {silent, crashed, stuck}
 
     def look() -> bool:
@@ -71,7 +86,7 @@ def test_silent_and_crashed_runs_are_recovered_and_others_left_alone(cluster: Cl
 
     wait_for(look, "the automations", seconds=120)
     assert sorted(list_recoveries(cluster)) == sorted(expected)  # each once, and no other
-    for run in (silent, alive, done, crashed, stuck):
+    for run in (silent, alive, done, crashed, stuck, *foreign):
         cluster.ask(f"/flow_runs/{run}", method="DELETE")
 
 

@@ -32,9 +32,11 @@ SECRET_WORDS = ("PASSWORD", "SECRET", "AUTH_STRING", "TOKEN", "ACCESS_KEY", "RED
 GRACE = load_config("tiny").training.grace_seconds
 
 
-def render(pool_type: str, configuration: Any, values: dict[str, Any]) -> Any:
+def render(
+    pool_type: str, configuration: Any, values: dict[str, Any], *, has_gpus: bool = True
+) -> Any:
     """Return the job that a pool's template makes of a deployment's variables."""
-    template = read_template(pool_type)
+    template = read_template(pool_type, has_gpus=has_gpus)
     schema = template["variables"]
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(values, schema)
@@ -73,6 +75,8 @@ def test_a_docker_job_asks_for_gpus() -> None:
     assert job.volumes == ["hone-home:/hone"]
     whole = render("docker", DockerWorkerJobConfiguration, {})
     assert whole.container_create_kwargs["device_requests"][0]["Count"] == -1
+    plain = render("docker", DockerWorkerJobConfiguration, read_job_variables(), has_gpus=False)
+    assert set(plain.container_create_kwargs) == {"shm_size", "init"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.error import HTTPError
 from uuid import uuid4
 
 import pytest
@@ -73,18 +70,6 @@ def emit(cluster: Cluster, name: str) -> None:
     cluster.ask("/events", [event])  # type: ignore[arg-type]
 
 
-def ask_patiently(cluster: Cluster, path: str, body: dict[str, Any]) -> Any:
-    """Ask again while SQLite is locked by the server's own services (503)."""
-    for _ in range(30):
-        try:
-            return cluster.ask(path, body)
-        except HTTPError as err:
-            if err.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                raise
-            time.sleep(1)
-    return cluster.ask(path, body)
-
-
 @pytest.mark.slow
 def test_people_are_told_what_happened(cluster: Cluster, receiver: Receiver) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -102,9 +87,9 @@ def test_people_are_told_what_happened(cluster: Cluster, receiver: Receiver) -> 
         emit(cluster, name)
     deployment = cluster.ask("/deployments/name/finetune/tiny")["id"]
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2999-01-01T00:00Z"}}
-    run = ask_patiently(cluster, f"/deployments/{deployment}/create_flow_run", {"state": state})
+    run = cluster.ask(f"/deployments/{deployment}/create_flow_run", {"state": state})
     failed = {"state": {"type": "FAILED", "message": "so it is"}, "force": True}
-    ask_patiently(cluster, f"/flow_runs/{run['id']}/set_state", failed)
+    cluster.ask(f"/flow_runs/{run['id']}/set_state", failed)
 
     words = (
         "small version 3 is published",

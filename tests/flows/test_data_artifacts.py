@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from tasks.tracking.runs import find_run
+from tasks.tracking.store import open_client
 from tests.flows.running import Outcome
 
 
 @pytest.fixture
 def artifacts(published: Outcome, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """The files of the published run's MLflow run below `data/`, by path."""
-    from mlflow import MlflowClient
-
     monkeypatch.setenv("HONE_HOME", str(published.home))
-    client = MlflowClient(f"sqlite:///{published.home / 'mlflow.db'}")
-    (experiment,) = [e for e in client.search_experiments() if e.name == "hone"]
-    (run,) = client.search_runs([experiment.experiment_id])
+    run = find_run(Path(str(published.result["run_dir"])).name)
+    assert run is not None
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
     return {
-        item.path: folder / item.path for item in client.list_artifacts(run.info.run_id, "data")
+        item.path: folder / item.path
+        for item in open_client().list_artifacts(run.info.run_id, "data")
     }
 
 
