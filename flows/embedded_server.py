@@ -20,6 +20,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from configs.errors import RunError
+from flows.environment import TAG
 from flows.server_access import check_access
 from tasks.records.home import find_home, find_project
 from tasks.records.imports import pause_collection
@@ -127,19 +128,22 @@ def wait_until_healthy() -> None:
 
 
 @contextlib.contextmanager
-def spare_heartbeats() -> Iterator[None]:
-    """Send no heartbeats to an own server inside the block.
+def be_watched() -> Iterator[None]:
+    """Let who watches a configured server know the flows of the block: by heartbeats and a tag.
 
-    They tell a server that its flow's process is alive. An own one ends with that process and has
-    nothing that watches; to stop sending takes up to a second at the end of the flow.
+    An own server ends with this process and has nothing that watches, so it gets neither: to stop
+    sending heartbeats takes up to a second at the end of a flow, and a tag has every task ask the
+    server for the limit of its tags, the first one for two seconds.
     """
-    if not _own_servers:
-        yield
-        return
+    from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
+    if _own_servers:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+    else:
+        with tags(TAG):
+            yield
 
 
 def _is_healthy(url: str) -> bool:

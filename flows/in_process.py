@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.schema import RunConfig
-from flows.embedded_server import spare_heartbeats, start_server, wait_until_healthy
-from flows.environment import TAG, prepare_environment
+from flows.embedded_server import be_watched, start_server, wait_until_healthy
+from flows.environment import prepare_environment
 from flows.logs import choose_logging, show_logs
 from tasks.records.digests import digest_value
 from tasks.records.home import find_home
@@ -68,12 +68,10 @@ def serve_flows(module: str, *, is_heavy: bool = True) -> Iterator[None]:
         importlib.import_module(module)
         from tasks.tracking.store import start_preparation
 
-    from prefect import tags
-
     show_logs()
     wait_until_healthy()
     start_preparation()  # MLflow's database, while the first stages run
-    with spare_heartbeats(), tags(TAG):
+    with be_watched():
         yield
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from prefect.context import TagsContext
 from prefect.settings import get_current_settings
 
 from flows import embedded_server
@@ -64,11 +65,13 @@ def test_a_server_that_dies_is_not_waited_for(tmp_path: Path) -> None:
     assert not (tmp_path / ".prefect" / "database-complete").exists()
 
 
-def test_only_an_own_server_is_spared_the_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_configured_server_has_something_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_server, "_own_servers", [])
-    with embedded_server.spare_heartbeats():
+    with embedded_server.be_watched():
         assert get_current_settings().flows.heartbeat_frequency is not None
+        assert TagsContext.get().current_tags == {"hone"}
     monkeypatch.setattr(embedded_server, "_own_servers", [object()])
-    with embedded_server.spare_heartbeats():
+    with embedded_server.be_watched():
         assert get_current_settings().flows.heartbeat_frequency is None
+        assert not TagsContext.get().current_tags
     assert get_current_settings().flows.heartbeat_frequency is not None
