@@ -74,7 +74,7 @@ remote-fetch: $(VENV)/.installed ## Bring published models and the newest report
 	@$(BIN)/python -m deployments.remote fetch
 
 test: $(VENV)/.installed-dev ## Run all tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/.installed-dev ## Format, lint, types, architecture, freshness of the generated docs
 	$(BIN)/ruff format --check .

@@ -28,6 +28,8 @@ from tasks.tracking.store import (
 )
 
 START_SECONDS = 180
+# MLflow's own jobs judge traces of agents; hone has none, and they are seven more processes.
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 PLANNED = re.compile(rb"^worker .+: pool ", re.MULTILINE)  # what deployments.workers says
 STARTED = re.compile(rb"^Worker '.+' started!", re.MULTILINE)  # what Prefect says
 
@@ -128,7 +130,7 @@ def plan_mlflow(folder: Path, port: int) -> Service:
     return Service(
         "mlflow",
         command,
-        dict(os.environ) | DEFAULT_SETTINGS | REQUIRED_SETTINGS,
+        NO_JOBS | dict(os.environ) | DEFAULT_SETTINGS | REQUIRED_SETTINGS,
         folder / "mlflow.log",
         address,
         f"{address}/health",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
@@ -19,7 +20,8 @@ from tasks.announce import announce_end
 from tasks.approve import wait_for_approval
 from tasks.decide import decide, take_look
 from tasks.evaluate import check_scoring, evaluate
-from tasks.figures import draw_early
+from tasks.figures import describe_drawing
+from tasks.figures_process import start_drawing
 from tasks.format import format_rows
 from tasks.merge import merge
 from tasks.pilot import shorten_run
@@ -38,6 +40,7 @@ from tasks.records.extras import check_extras
 from tasks.records.handles import DataVersion, FormattedData, TrainedModel
 from tasks.records.results import StageResults
 from tasks.records.runs import RunFolder, check_home, create_run_folder
+from tasks.records.waiting_process import WaitingProcess
 from tasks.report import end_badly, report
 from tasks.resolve import refer_to_base, release_models
 from tasks.track import check_trackers
@@ -109,6 +112,23 @@ def finetune(
     return summarize_run(results, run)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Processes that import, for seconds, while a new candidate is trained."""
+
+    fresh: FreshProcess
+    """Of the acceptance test."""
+    drawing: WaitingProcess
+    """Draws the figures."""
+
+
+@contextmanager
+def start_beside() -> Iterator[Beside]:
+    """Start the processes that a new candidate will need."""
+    with start_process() as fresh, start_drawing() as drawing:
+        yield Beside(fresh, drawing)
+
+
 def make_candidate(
     config: RunConfig,
     run: RunFolder,
@@ -121,10 +141,8 @@ def make_candidate(
     check_training(data, formatted, config)
     base = refer_to_base(data.base, config.model.dtype)
     results.note("evaluate-baseline", evaluate("baseline", base, formatted, config))
-    # A new candidate will need the acceptance test's process, which imports for seconds: it does so
-    # while the candidate is trained.
     is_new = until in {None, "publish"} and not is_trained(data, formatted, config)
-    with start_process() if is_new else nullcontext() as fresh:
+    with start_beside() if is_new else nullcontext() as beside:
         trained = results.note("train", train(data, formatted, config, run))
         if until == "train":
             return
@@ -132,7 +150,7 @@ def make_candidate(
             trained = results.note("merge", merge(trained, formatted, config, run))
         earlier = find_earlier(config.publish.name, trained.digest)
         if earlier is None:
-            decide_and_publish(config, run, data, formatted, trained, results, until, fresh)
+            decide_and_publish(config, run, data, formatted, trained, results, until, beside)
             return
     finetuned = evaluate("finetuned", trained.reference, formatted, config)
     results.note("evaluate-finetuned", finetuned)
@@ -151,7 +169,7 @@ def decide_and_publish(
     trained: TrainedModel,
     results: StageResults,
     until: Stage | None,
-    fresh: FreshProcess | None,
+    beside: Beside | None,
 ) -> None:
     """Evaluate the candidate, compare it, and publish it if it is better.
 
@@ -171,6 +189,8 @@ def decide_and_publish(
             results.note("evaluate-champion", rival)
         if until == "evaluate":
             return
+        if beside and beside.drawing.is_waiting:
+            beside.drawing.ask(describe_drawing(config, results).model_dump_json())
         decision = decide(trained, formatted, results.arms, config, run, champion, look)
         results.note("decide", decision)
         if until == "decide" or decision.verdict != "better":
@@ -179,11 +199,10 @@ def decide_and_publish(
             wait_for_approval(run, decision, why, config)
             return
         try:
-            arms = results.arms
+            fresh = beside.fresh if beside else None
             published = publish(
-                decision, data, formatted, trained, arms, config, run, fresh,
-                meanwhile=partial(draw_early, config, results),
-            )  # fmt: skip
+                decision, data, formatted, trained, results.arms, config, run, fresh
+            )
         except ChampionMoved:
             if attempt == MAX_DECISIONS:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -128,7 +128,6 @@ def publish(
     config: RunConfig,
     run: RunFolder,
     prepared: FreshProcess | None = None,
-    meanwhile: Callable[[], object] | None = None,
     approval: Approval | None = None,
     delivery: Delivery | None = None,
 ) -> Publication:
@@ -151,7 +150,7 @@ def publish(
     )
     delivery = delivery or choose_delivery(config.publish)
     publication = publish_candidate(
-        candidate, tracked, choose_settings(config), prepared, meanwhile, approval, delivery
+        candidate, tracked, choose_settings(config), prepared, approval, delivery
     )
     tag_data(publication)
     card = (publication.folder / "README.md").read_text(encoding="utf-8")

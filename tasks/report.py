@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.errors import RequestError
 from configs.schema import RunConfig
-from tasks.figures import LENGTHS, PLOTS, draw_figures, read_intervals
+from tasks.figures import LENGTHS, PLOTS, describe_drawing, draw_figures, read_intervals
 from tasks.judge import judge_arms
 from tasks.keep import keep_provenance
 from tasks.records.digests import digest_code, digest_file, find_versions
@@ -90,7 +90,8 @@ def _build(
     from tasks.evaluation.report import render_report
     from tasks.evaluation.slices import slice_splits
 
-    figures = draw_figures(config, results)
+    drawing = describe_drawing(config, results)
+    figures = draw_figures(drawing)
     predictions = {arm: read_splits(e.folder) for arm, e in results.arms.items()}
     slices = {
         arm: slice_splits(splits, config.evaluation.slice_by, config.evaluation.metric_names)
@@ -104,7 +105,7 @@ def _build(
         decision=results.decision,
         publication=results.publication,
         evaluations=results.arms,
-        intervals=read_intervals(figures, config, results),
+        intervals=read_intervals(figures, drawing),
         predictions=predictions,
         slices=slices,
         judged=judged,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import RunError
 from tasks.publishing.acceptance import REFUSED, STDIN, AcceptanceReport, AcceptanceSpec
 from tasks.publishing.pyfunc_folder import collect_code
+from tasks.records.waiting_process import WaitingProcess, start_waiting
 from tasks.records.writing import read_json, write_json
 
 LOG = logging.getLogger("hone")
@@ -37,16 +35,9 @@ class ArtefactRefused(RunError):  # noqa: N818 - what happened, not a fault of t
 class FreshProcess:
     """A process that waits to be asked, with the code that it imports."""
 
-    process: subprocess.Popen[str]
+    waiting: WaitingProcess
     code: Path
     """The code that is published with the model; the process imports nothing else of hone."""
-    log: Path
-    """What the process says."""
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it can be asked; it answers once."""
-        return self.process.poll() is None
 
 
 @contextmanager
@@ -60,49 +51,31 @@ def start_process(registered: Path | None = None) -> Iterator[FreshProcess]:
         The process; it does not outlive the block.
     """
     with tempfile.TemporaryDirectory(prefix="hone-acceptance-") as folder:
-        code, log = registered or Path(folder) / "code", Path(folder) / "log"
+        code = registered or Path(folder) / "code"
         if registered is None:
             collect_code(code)
-        with log.open("w", encoding="utf-8") as messages:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.publishing.acceptance", STDIN],
-                cwd=code,  # the current folder comes first among the places of imports
-                env=os.environ | SETTINGS,
-                stdin=subprocess.PIPE,
-                stdout=messages,
-                stderr=messages,
-                text=True,
-            )
-        try:
-            yield FreshProcess(process, code, log)
-        finally:
-            process.kill()  # asked or not, there is nothing left for it to do
-            process.communicate()
+        module = "tasks.publishing.acceptance"
+        with start_waiting(module, STDIN, folder=code, settings=SETTINGS) as waiting:
+            yield FreshProcess(waiting, code)
 
 
 @contextmanager
 def use_process(prepared: FreshProcess | None) -> Iterator[FreshProcess]:
     """Give the prepared process, or a new one where there is none that can still be asked."""
-    if prepared and prepared.is_waiting:
+    if prepared and prepared.waiting.is_waiting:
         yield prepared
         return
     with start_process() as fresh:
         yield fresh
 
 
-def ask_process(
-    fresh: FreshProcess,
-    spec: AcceptanceSpec,
-    folder: Path,
-    meanwhile: Callable[[], object] | None = None,
-) -> AcceptanceReport:
+def ask_process(fresh: FreshProcess, spec: AcceptanceSpec, folder: Path) -> AcceptanceReport:
     """Have the process test an artefact.
 
     Args:
         fresh: From `start_process`.
         spec: What is tested.
         folder: Where the spec is written for the process to read.
-        meanwhile: Done here while the process is at it.
 
     Raises:
         ArtefactRefused: With the checks that failed.
@@ -110,18 +83,12 @@ def ask_process(
     """
     file = folder / "spec.json"
     write_json(file, spec.model_dump(mode="json"))
-    assert fresh.process.stdin, "it is started with a pipe"
-    with suppress(BrokenPipeError):  # it has ended; its code and its log say why
-        fresh.process.stdin.write(f"{file}\n")
-        fresh.process.stdin.close()
-    if meanwhile:
-        meanwhile()
-    fresh.process.wait()
-    if fresh.process.returncode not in {0, REFUSED}:
-        said = fresh.log.read_text(encoding="utf-8")
+    fresh.waiting.ask(str(file))
+    code = fresh.waiting.process.wait()
+    if code not in {0, REFUSED}:
         raise RunError(
             where="publish",
-            message=f"the test ended with code {fresh.process.returncode}: {said[-2000:]}",
+            message=f"the test ended with code {code}: {fresh.waiting.read_log()}",
             hint="nothing was published; run again",
         )
     report = AcceptanceReport.model_validate(read_json(Path(spec.report)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,6 @@ def publish_candidate(
     run: TrackedRun,
     settings: AcceptanceSettings,
     prepared: FreshProcess | None = None,
-    meanwhile: Callable[[], object] | None = None,
     approval: Approval | None = None,
     delivery: Delivery = Delivery(),  # noqa: B008 - frozen
 ) -> Publication:
@@ -68,7 +67,6 @@ def publish_candidate(
         run: The MLflow run that made it.
         settings: How the artefact is compared with the evaluated model.
         prepared: The fresh process of the acceptance test, where it was begun already.
-        meanwhile: Done here while that process tests the artefact, which takes a second or more.
         approval: A person's agreement, where one is needed.
         delivery: Where the version goes besides its folder and the registry.
 
@@ -88,7 +86,7 @@ def publish_candidate(
         registry.check_champion(run.client, name, candidate.decision.champion_version)
         # An earlier attempt may have been accepted and registered, and then interrupted.
         version = model_versions.find_registered(run.client, candidate.decision)
-        version = version or _accept_and_register(candidate, run, settings, prepared, meanwhile)
+        version = version or _accept_and_register(candidate, run, settings, prepared)
         if problem := registry.restore_version(run.client, name, version, digest):
             raise RunError(where=f"models:/{name}/{version}", message=problem)
         deliver(local.find_version_path(name, version), delivery)
@@ -140,14 +138,11 @@ def _accept_and_register(
     run: TrackedRun,
     settings: AcceptanceSettings,
     prepared: FreshProcess | None,
-    meanwhile: Callable[[], object] | None,
 ) -> str:
     model_id = model_versions.create_logged_model(run, candidate.name)
     with _make_staging(candidate.name) as staging:
         try:
-            lineage, report = _prove(
-                candidate, run, settings, prepared, meanwhile, staging, model_id
-            )
+            lineage, report = _prove(candidate, run, settings, prepared, staging, model_id)
         except BaseException:
             model_versions.refuse_logged_model(run, model_id)
             raise
@@ -167,7 +162,6 @@ def _prove(
     run: TrackedRun,
     settings: AcceptanceSettings,
     prepared: FreshProcess | None,
-    meanwhile: Callable[[], object] | None,
     staging: Path,
     model_id: str,
 ) -> tuple[Lineage, AcceptanceReport]:
@@ -194,7 +188,7 @@ def _prove(
         )
         write_probes(staging / local.PROBES, spec)
         _record_logits(candidate, spec.probes, staging / local.PROBES / PROBE_LOGITS)
-        return lineage, ask_process(fresh, spec, staging, meanwhile)
+        return lineage, ask_process(fresh, spec, staging)
 
 
 def _find_probes(candidate: Candidate, num_probes: int) -> list[Probe]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deployments.processes import stop_tree
-from deployments.services import answers
+from deployments.services import NO_JOBS, answers
 from tests.cluster import find_free_port, serve_prefect
 from tests.flows.running import ROOT, Outcome, make_environment, run_hone, wait_for
 
@@ -70,7 +70,7 @@ def serve_mlflow(folder: Path, password: str) -> Iterator[str]:
         "MLFLOW_AUTH_ADMIN_PASSWORD": password,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests only",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
+    } | NO_JOBS
     command = [
         sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1",
         "--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",

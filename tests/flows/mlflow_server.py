@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+from deployments.services import NO_JOBS
 from tests.flows.running import make_environment, wait_for
 
 
@@ -42,7 +43,8 @@ def serve_mlflow(folder: Path, database: Path | None = None) -> Iterator[str]:
         "--workers", "1", "--backend-store-uri", f"sqlite:///{database or folder / 'mlflow.db'}",
         "--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts",
     ]  # fmt: skip
-    variables = make_environment(folder, MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+    own = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"} | NO_JOBS
+    variables = make_environment(folder, **own)
     with (folder / "mlflow.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=log,
