@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -183,16 +184,30 @@ def build_artefact(candidate: Candidate, folder: Path) -> Lineage:
     write_json(folder / LINEAGE, lineage.model_dump(mode="json"))
     write_json(folder / INTERVALS, candidate.intervals)
     deciding = {"validation", *(check.split for check in candidate.decision.checks)}
-    _write_prompts(folder / TRAINING_PROMPTS, candidate, {"train"})
+    inherited = read_inherited_prompts(candidate.config)
+    _write_prompts(folder / TRAINING_PROMPTS, candidate, {"train"}, inherited)
     _write_prompts(folder / DECIDING_PROMPTS, candidate, deciding & set(candidate.formatted.splits))
     write_json(folder / DIGESTS, digest_files(folder, list_files(folder)))
     return lineage
 
 
-def _write_prompts(file: Path, candidate: Candidate, splits: Set[str]) -> None:
-    """Write the digests of the prompts of some splits, each once, sorted."""
+def read_inherited_prompts(config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the prompts that the adapter was trained on that a training started from."""
+    uri = config["training"].get("init_adapter")
+    if uri is None:
+        return frozenset()
+    return read_training_prompts(find_models_root() / str(uri).removeprefix("models:/"))
+
+
+def _write_prompts(
+    file: Path,
+    candidate: Candidate,
+    splits: Set[str],
+    inherited: frozenset[str] = frozenset(),
+) -> None:
+    """Write the digests of the prompts of some splits and others, each once, sorted."""
     examples = candidate.formatted.folder / "examples"
-    prompts = {
+    prompts = inherited | {
         digest_prompt(example.messages, example.text)
         for split in splits
         for example in iter_examples(examples / f"{split}.jsonl")
