@@ -37,10 +37,10 @@ pools: $(VENV)/.installed ## Make the work pools on the Prefect server (TYPE=pro
 deploy: pools ## Make the work pools, and deploy prefect.yaml
 	@$(BIN)/prefect --no-prompt deploy --all
 
-automations: $(VENV)/.installed ## Have silent runs ended and crashed ones run again
-	@$(BIN)/python -m deployments.automations
+automations: $(VENV)/.installed ## Have silent runs ended and crashed ones run again (ON_DRIFT=retrain/nightly)
+	@$(BIN)/python -m deployments.automations $(if $(ON_DRIFT),--on-drift $(ON_DRIFT))
 
-notifications: $(VENV)/.installed ## Tell people what is published, declined, waiting or broken (HONE_NOTIFY_*)
+notifications: $(VENV)/.installed ## Tell people what is published, declined, waiting, drifted or broken (HONE_NOTIFY_*)
 	@$(BIN)/python -m deployments.notifications
 
 workers: $(VENV)/.installed ## Run this host's workers, one for each GPU (POOLS="gpu cpu")

@@ -93,6 +93,7 @@ SAME_MEANING = {
     "training.label_smoothing": "dpo_label_smoothing cdpo_epsilon",
     "training.desirable_weight": "kto_chosen_weight kto_desirable_weight",
     "training.undesirable_weight": "kto_rejected_weight kto_undesirable_weight",
+    "training.init_adapter": "adapter_name_or_path lora_model_dir",
     "training.teacher": "teacher_model teacher_model_name_or_path kd_teacher",
     "training.teacher_revision": "teacher_model_revision",
     "training.distillation_weight": "kd_alpha kd_weight kd_ratio distillation_alpha",

@@ -23,6 +23,7 @@ OWN_KEYS = {
     "desirable_weight": ("kto",),
     "undesirable_weight": ("kto",),
     "teacher": ("sft",),
+    "init_adapter": ("sft",),
 }
 TEACHER_KEYS = ("teacher_revision", "distillation_weight", "distillation_temperature")
 # What the loop of TRL does not do; the values are the only ones that it takes.
@@ -58,11 +59,12 @@ def check_objective(training: TrainingConfig) -> None:
         default = type(training).model_fields[key].default
         if training.teacher is None and getattr(training, key) != default:
             raise ValueError(f"training.{key} has no meaning without training.teacher")
-    if training.engine != "native" and training.teacher is not None:
-        raise ValueError(
-            f"training.teacher has no meaning with training.engine: {training.engine}; "
-            "allowed with: native"
-        )
+    for key in ("teacher", "init_adapter"):
+        if training.engine != "native" and getattr(training, key) is not None:
+            raise ValueError(
+                f"training.{key} has no meaning with training.engine: {training.engine}; "
+                "allowed with: native"
+            )
     if objective != "sft":
         _check_preference(training)
 

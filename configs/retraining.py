@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,5 +22,7 @@ class RetrainRules(Section):
     )
     """Share of the rows, those that were added, changed or removed over those that there are now;
     by default only the number of new rows counts."""
+    start_from: Literal["base", "champion"] = Field(default="base", title="Start from")
+    """What the adapter starts as: a new one, or the champion's, where there is one."""
     min_hours_between: Annotated[float, Field(ge=0)] = Field(default=0.0, title="Hours between")
     """Hours since the last retraining of this model began; 0: no limit."""

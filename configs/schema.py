@@ -248,6 +248,12 @@ class TrainingConfig(Section):
         default=1.0, title="Distillation temperature"
     )
     """What the logits of teacher and model are divided by before they are compared."""
+    init_adapter: str | None = Field(
+        default=None, pattern=r"^models:/[^/@]+/\d+$", title="Adapter to start from"
+    )
+    """A published version, `models:/NAME/VERSION`, whose adapter the training starts from instead
+    of a new one that changes nothing: of the same base, rank, scale and modules (`sft`, `lora` and
+    `qlora`). `retrain` fills in the champion with `rules.start_from: champion`."""
     num_train_epochs: Annotated[float, Field(gt=0)] = Field(default=3.0, title="Epochs")
     """Passes over the training rows."""
     max_steps: int = Field(default=-1, ge=-1, title="Steps")
@@ -368,8 +374,11 @@ class TrainingConfig(Section):
 
     @property
     def describes_result(self) -> dict[str, Any]:
-        """What determines the trained weights: all but how the work is carried out."""
-        return self.model_dump(mode="json", exclude=set(CARRYING_OUT))
+        """What determines the trained weights: all but how the work is carried out.
+
+        Of an adapter to start from the content counts, not the name.
+        """
+        return self.model_dump(mode="json", exclude={*CARRYING_OUT, "init_adapter"})
 
     @model_validator(mode="after")
     def check_engine(self) -> TrainingConfig:
@@ -398,10 +407,12 @@ class TrainingConfig(Section):
                 f"training.launcher: process is one process; found training.num_gpus: "
                 f"{self.num_gpus}; allowed: auto, torchrun, ray"
             )
-        if self.fsdp and (self.num_gpus == 1 or self.torch_compile or self.teacher):
+        if self.fsdp and (
+            self.num_gpus == 1 or self.torch_compile or self.teacher or self.init_adapter
+        ):
             raise ValueError(
-                "training.fsdp: true needs training.num_gpus above 1, and neither "
-                "training.torch_compile nor training.teacher"
+                "training.fsdp: true needs training.num_gpus above 1, and none of "
+                "training.torch_compile, training.teacher and training.init_adapter"
             )
         if self.num_gpus > 1 and (self.engine != "native" or self.objective != "sft"):
             raise ValueError(
@@ -705,6 +716,10 @@ class RunConfig(Section):
             )
         if self.training.fsdp:
             check_sharded(self.model)
+        if self.training.init_adapter and self.model.method == "full":
+            raise ValueError(
+                "training.init_adapter has no meaning with model.method: full; allowed: lora, qlora"
+            )
         is_kto = self.training.objective == "kto"
         if is_kto != (self.data.undesired == "keep"):
             raise ValueError(

@@ -1,10 +1,11 @@
 """`make automations`: silent runs are found, looked at again and ended; crashed ones run again.
 
-Run: python -m deployments.automations
+Run: python -m deployments.automations [--on-drift DEPLOYMENT]
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from datetime import timedelta
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from prefect.automations import AutomationCore, EventTrigger
     from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
 
 RECOVER = "recover/default"
 RUN = "prefect.flow-run"
@@ -112,30 +114,85 @@ def _make(
     )
 
 
-async def deploy_automations(**windows: timedelta) -> list[str]:
+def answer_drift(deployment: DeploymentResponse) -> AutomationCore:
+    """Return the automation that starts a retraining when the model that it trains has drifted.
+
+    Args:
+        deployment: Of the flow `retrain`; its form says which model.
+
+    Raises:
+        RequestError: It trains no model that has a name.
+    """
+    from prefect.automations import (
+        AutomationCore,
+        EventTrigger,
+        Posture,
+        ResourceSpecification,
+        RunDeployment,
+    )
+
+    values = deployment.parameters
+    name = (values.get("overrides") or {}).get("publish.name") or (
+        values.get("config", {}).get("publish", {}).get("name")
+    )
+    if not name:
+        raise RequestError(
+            where=f"--on-drift {deployment.name}",
+            message="its form names no model",
+            allowed="a deployment of the flow retrain, such as retrain/nightly",
+        )
+    trigger = EventTrigger(
+        match=ResourceSpecification({"prefect.resource.id": f"hone.model.{name}"}),
+        for_each={"prefect.resource.id"},
+        expect={"hone.drifted"},
+        posture=Posture.Reactive,
+        threshold=1,
+    )
+    return AutomationCore(
+        name=f"hone: {name} has drifted",
+        description=f"Starts retrain/{deployment.name}, which trains when its data has changed.",
+        trigger=trigger,
+        actions=[RunDeployment(source="selected", deployment_id=deployment.id)],
+        enabled=True,
+    )
+
+
+async def deploy_automations(on_drift: str | None = None, **windows: timedelta) -> list[str]:
     """Make the automations, or set those that are there; return their names.
 
     One that somebody switched off stays off.
 
+    Args:
+        on_drift: The deployment to start when its model has drifted; None for none.
+        windows: See `list_automations`.
+
     Raises:
-        RequestError: `recover/default` is not deployed.
+        RequestError: `recover/default`, or the one to start, is not deployed or cannot be that.
     """
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound
 
     async with get_client() as client:
-        try:
-            deployment = await client.read_deployment_by_name(RECOVER)
-        except ObjectNotFound as err:
-            raise RequestError(
-                message="the deployment that the automations start is missing",
-                where=RECOVER,
-                hint="run `make pools` and `prefect --no-prompt deploy --all` first",
-            ) from err
+        deployment = await _find_deployment(client, RECOVER)
         wanted = list_automations(deployment.id, **windows)
+        if on_drift:
+            wanted.append(answer_drift(await _find_deployment(client, on_drift)))
         for automation in wanted:
             await set_automation(client, automation)
     return [automation.name for automation in wanted]
+
+
+async def _find_deployment(client: PrefectClient, name: str) -> DeploymentResponse:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return await client.read_deployment_by_name(name)
+    except (ObjectNotFound, ValueError) as err:
+        raise RequestError(
+            message="the deployment that the automations start is missing",
+            where=name,
+            allowed="FLOW/NAME; see `prefect deployment ls`",
+            hint="run `make pools` and `prefect --no-prompt deploy --all` first",
+        ) from err
 
 
 async def set_automation(client: PrefectClient, automation: AutomationCore) -> None:
@@ -153,11 +210,18 @@ async def set_automation(client: PrefectClient, automation: AutomationCore) -> N
 
 def main() -> int:
     """Make the automations; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make automations", description=__doc__)
+    parser.add_argument(
+        "--on-drift",
+        metavar="DEPLOYMENT",
+        help="start this deployment of the flow retrain when its model has drifted",
+    )
+    arguments = parser.parse_args()
 
     def command() -> None:
         require_server()
         with explain_answers():
-            names = asyncio.run(deploy_automations())
+            names = asyncio.run(deploy_automations(arguments.on_drift))
         for name in names:
             say(f"automation {name!r}")
 

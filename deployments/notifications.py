@@ -1,4 +1,4 @@
-"""`make notifications`: tell people what is published, declined, waiting for them, or broken.
+"""`make notifications`: tell people what is published, declined, waiting, drifted, or broken.
 
 Run: python -m deployments.notifications
 Reads HONE_NOTIFY_SLACK, HONE_NOTIFY_WEBHOOK, HONE_NOTIFY_EMAIL and HONE_NOTIFY_BLOCKS.
@@ -36,6 +36,10 @@ verdict {{ event.payload.verdict }}, look {{ event.payload.look }}
 decision {{ event.payload.decision[:12] }}
 run {{ event.payload.run }}
 {{ event.payload.link }}"""
+DRIFT_FACTS = """\
+{{ event.payload.reason }}
+{{ event.payload.rows }} fresh rows of {{ event.payload.source }}
+{{ event.payload.link }}"""
 MODEL = "{{ event.payload.model }}"
 TEXTS = {
     "published": (f"hone: {MODEL} version {{{{ event.payload.version }}}} is published", FACTS),
@@ -44,6 +48,10 @@ TEXTS = {
         f"hone: {MODEL} waits for your approval",
         FACTS + "\nhone publish {{ event.payload.run }} --approve REASON "
         "--decision {{ event.payload.decision[:12] }}",
+    ),
+    "drifted": (
+        f"hone: {MODEL} version {{{{ event.payload.version }}}} has drifted",
+        DRIFT_FACTS,
     ),
 }
 FAILED = (

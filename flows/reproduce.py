@@ -19,6 +19,7 @@ from tasks.records.runs import check_home, create_run_folder
 from tasks.records.stage_fields import name_fields
 from tasks.reproduce import (
     Reproduction,
+    bring_adapter,
     bring_assignments,
     bring_data,
     compare_models,
@@ -49,6 +50,7 @@ def reproduce(model: str) -> Reproduction:
     repetition = prepare_repetition(explain(model))
     check_extras(repetition.config)
     data = bring_data(repetition)
+    bring_adapter(repetition)
     note = bring_assignments(repetition)
     config = repetition.config
     try:

@@ -18,6 +18,7 @@ from tasks.format import format_rows
 from tasks.records.extras import check_extras
 from tasks.records.handles import Record
 from tasks.records.runs import check_home
+from tasks.start import start_from_champion
 from tasks.version import version
 from tasks.weigh import RetrainChoice, begin_attempt, end_attempt, weigh
 
@@ -62,6 +63,6 @@ def retrain(
     if not choice.is_worth_it:
         return Retraining(choice=choice, run=None)
     attempt = begin_attempt(data, config)
-    run = finetune(config)
+    run = finetune(start_from_champion(config) if rules.start_from == "champion" else config)
     end_attempt(attempt, config.publish.name, run.verdict)
     return Retraining(choice=choice, run=run)

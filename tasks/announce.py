@@ -84,6 +84,36 @@ def announce(
     )
 
 
+def announce_drift(name: str, version: str, *, reason: str, source: str, num_rows: int) -> None:
+    """Emit `hone.drifted`: a published model is worse on fresh rows than it was published.
+
+    Args:
+        name: The model's name.
+        version: The champion's.
+        reason: The figures, in words.
+        source: Where the fresh rows are, without a path of this machine.
+        num_rows: How many were scored.
+    """
+    emit_event(
+        event="hone.drifted",
+        resource={
+            "prefect.resource.id": f"hone.model.{name}",
+            "prefect.resource.name": name,
+            "hone.verdict": "drifted",
+        },
+        payload={
+            "model": name,
+            "version": version,
+            "uri": f"models:/{name}/{version}",
+            "verdict": "drifted",
+            "reason": reason[:MAX_REASON],
+            "source": source,
+            "rows": num_rows,
+            "link": find_link(),
+        },
+    )
+
+
 def find_link() -> str:
     """Return the address of this flow run's page; empty where no server shows one."""
     context = FlowRunContext.get()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -204,4 +204,25 @@ def describe_candidate(
         config=config.model_dump(mode="json"),
         run=run.name,
         code_revision=code_revision,
+        intervals=bound_deciding(decision, evaluations["finetuned"]),
     )
+
+
+def bound_deciding(decision: Decision, evaluation: Evaluation) -> dict[str, Any]:
+    """Return the interval of each metric that decided, by split: `monitor` compares with it."""
+    from tasks.evaluation.drift import measure
+    from tasks.evaluation.predictions import read_predictions
+
+    deciding: dict[str, list[str]] = {}
+    for check in decision.checks:
+        if check.role == "primary" and check.metric not in deciding.setdefault(check.split, []):
+            deciding[check.split].append(check.metric)
+    return {
+        split: {
+            name: interval.model_dump(mode="json")
+            for name, interval in measure(
+                read_predictions(evaluation.folder / "predictions" / f"{split}.jsonl"), metrics
+            ).items()
+        }
+        for split, metrics in deciding.items()
+    }

@@ -22,6 +22,7 @@ from tasks.records.environment import Environment, list_differences
 from tasks.records.handles import DataVersion, Evaluation, FormattedData, Record, TrainedModel
 from tasks.records.home import find_home, resolve_in_home, use_home
 from tasks.records.writing import write_json
+from tasks.start import find_start
 from tasks.tracking.provenance import ASSIGNMENTS, fetch_record
 from tasks.tracking.revision import find_code_revision
 from tasks.tracking.runs import flatten_config
@@ -206,6 +207,14 @@ def _copy_stored(stored: DataVersion, home: Path) -> DataVersion:
             where=stored.path, message="the stored data is damaged", hint="see the log"
         )
     return found.model_copy(update={"commit": stored.commit})
+
+
+def bring_adapter(repetition: Repetition) -> None:
+    """Bring the version that the training started from, if it did, to where it is done again."""
+    start = find_start(repetition.config)
+    if start:
+        place = start.folder.relative_to(find_home())
+        shutil.copytree(start.folder, repetition.home / place, dirs_exist_ok=True)
 
 
 def bring_assignments(repetition: Repetition) -> str:

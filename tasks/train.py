@@ -25,6 +25,7 @@ from tasks.records.home import find_home
 from tasks.records.runs import RunFolder, link_results
 from tasks.records.stage_fields import name_fields
 from tasks.resolve import release_memory
+from tasks.start import check_start, find_start
 from tasks.track import LOGS, UNSENT, track, track_live
 from tasks.tracking.energy import measure_energy
 from tasks.tracking.system_metrics import record_system
@@ -104,6 +105,7 @@ def check_training(data: DataVersion, formatted: FormattedData, config: RunConfi
         return
     from tasks.training.checks import check_training as check
 
+    check_start(data, formatted, config)
     teacher = find_teacher(config)
     check(
         formatted=formatted.folder,
@@ -133,7 +135,7 @@ def describe_training(
     if config.training.objective != "sft":
         libraries.append("trl")
         sources.append("tasks.formatting.rendering")  # of the rejected answers
-    teacher = find_teacher(config)
+    teacher, start = find_teacher(config), find_start(config)
     is_ours = config.training.engine == "native"
     versions = find_versions(*libraries) | ({} if is_ours else find_engine_versions())
     return {
@@ -145,6 +147,7 @@ def describe_training(
         "dtype": resolve_dtype(config.model.dtype, device),
         "device": device.kind,
         "teacher": teacher.revision if teacher else None,
+        "init_adapter": start.digest if start else None,
         "code": digest_code(*sources),
         "versions": versions,
     }
@@ -177,9 +180,10 @@ def _build(
     from tasks.training.launchers.launch import choose_launcher, launch_training
     from tasks.training.launchers.request import TrainingRequest
 
+    check_start(data, formatted, config)  # of trials and comparisons nobody has asked before
     is_ours = config.training.engine == "native" and choose_launcher(config.training) == "process"
     is_counted = is_ours and detect_device().kind == "cuda"
-    teacher = find_teacher(config)
+    teacher, start = find_teacher(config), find_start(config)
     request = TrainingRequest(
         formatted=formatted.folder,
         base_location=locate_base(data.base),
@@ -189,6 +193,7 @@ def _build(
         training=config.training,
         teacher_location=locate_base(teacher) if teacher else None,
         teacher_revision=teacher.revision if teacher else None,
+        init_adapter=start.folder if start else None,
     )
     is_live = "mlflow" in config.tracking.report_to
     started = time.monotonic()

@@ -90,6 +90,8 @@ def describe_run(found: Explanation) -> list[str]:
     if made:
         lines.append(f"{made.method} of {made.base.name} @ {made.base.revision[:12]}")
         lines.append(f"template {made.template_digest[:12]}")
+    if start := (found.config or {}).get("training", {}).get("init_adapter"):
+        lines.append(f"started from {start}")
     return lines
 
 

@@ -1,6 +1,8 @@
-"""Shares of right answers: a bound on what is rarely lost, and McNemar's exact test."""
+"""Shares of right answers: bounds that hold where little varies, and McNemar's exact test."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +54,32 @@ def bound_loss(
     loss = (c - 2 * v + np.sqrt(np.maximum(root, 0.0))) / (2 * (1 + c))
     bound: Array = np.where(can_lose & (root >= 0) & (loss >= 0), -safe_share * loss, np.inf)
     return bound
+
+
+def bound_share(
+    share: float, num_independent: float, *, alpha: float, num_groups: int
+) -> tuple[float, float]:
+    """Return the score bounds of a share: those that it would be surprising for on either side.
+
+    |share - p| = t · √((p - p²) / n), solved for p. Unlike the bootstrap's they do not close up
+    where every answer is right, however few there are.
+
+    Args:
+        share: Share of right answers.
+        num_independent: n, the independent groups that it is over.
+        alpha: Error rate of each bound.
+        num_groups: All groups, for t; at least 2.
+
+    >>> [round(bound, 4) for bound in bound_share(1.0, 40, alpha=0.025, num_groups=40)]
+    [0.9072, 1.0]
+
+    Source: Wilson 1927.
+    """
+    t = find_student_quantile(1 - alpha, num_groups - 1)
+    c = t * t / num_independent
+    middle = (share + c / 2) / (1 + c)
+    reach = math.sqrt(c * (share - share**2) + c * c / 4) / (1 + c)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def count_independent(sizes: npt.ArrayLike) -> float:

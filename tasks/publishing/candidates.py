@@ -41,6 +41,8 @@ class Candidate:
     run: str
     """The run folder's name."""
     code_revision: str
+    intervals: Mapping[str, Any]
+    """The interval of each metric that decided, on `test`: what later scores are compared with."""
 
     @property
     def metrics(self) -> dict[str, dict[str, dict[str, float]]]:

@@ -202,6 +202,8 @@ def _write_lineage(candidate: Candidate) -> str:
         "code": f"`{candidate.code_revision}`",
         "decision": f"`{candidate.decision.digest}`",
     }
+    if start := candidate.config["training"].get("init_adapter"):
+        facts["started from"] = f"`{start}`"
     return "\n".join(
         [_row("what", "which"), _row("---", "---"), *(_row(k, v) for k, v in facts.items())]
     )

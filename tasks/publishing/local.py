@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from tasks.formatting.rows.examples import digest_prompt, read_examples
+from tasks.formatting.rows.examples import digest_prompt, iter_examples
 from tasks.publishing.candidates import Candidate, Lineage
 from tasks.publishing.card import write_card
 from tasks.publishing.moves import ChampionMove
@@ -25,6 +26,8 @@ DIGESTS = "digests.json"
 LINEAGE = "lineage.json"
 DECISION = "decision.json"
 TRAINING_PROMPTS = "training_prompts.txt"
+DECIDING_PROMPTS = "deciding_prompts.txt"
+INTERVALS = "intervals.json"
 # Written after the version's content is complete, so no digest covers them.
 ACCEPTANCE = "acceptance.json"
 PUBLICATION = "publication.json"
@@ -134,6 +137,11 @@ def read_training_prompts(folder: Path) -> frozenset[str]:
     return frozenset((folder / TRAINING_PROMPTS).read_text(encoding="utf-8").splitlines())
 
 
+def read_deciding_prompts(folder: Path) -> frozenset[str]:
+    """Return the digests of the prompts by which a version was chosen and decided upon."""
+    return frozenset((folder / DECIDING_PROMPTS).read_text(encoding="utf-8").splitlines())
+
+
 def read_decision(folder: Path) -> Decision:
     """Return the decision that published a version."""
     return Decision.model_validate(read_json(folder / DECISION))
@@ -174,11 +182,37 @@ def build_artefact(candidate: Candidate, folder: Path) -> Lineage:
     write_text(folder / "config.yaml", config)
     write_json(folder / DECISION, candidate.decision.model_dump(mode="json"))
     write_json(folder / LINEAGE, lineage.model_dump(mode="json"))
-    examples = read_examples(candidate.formatted.folder / "examples" / "train.jsonl")
-    prompts = sorted({digest_prompt(e.messages, e.text) for e in examples})
-    write_text(folder / TRAINING_PROMPTS, "".join(f"{prompt}\n" for prompt in prompts))
+    write_json(folder / INTERVALS, candidate.intervals)
+    deciding = {"validation", *(check.split for check in candidate.decision.checks)}
+    inherited = read_inherited_prompts(candidate.config)
+    _write_prompts(folder / TRAINING_PROMPTS, candidate, {"train"}, inherited)
+    _write_prompts(folder / DECIDING_PROMPTS, candidate, deciding & set(candidate.formatted.splits))
     write_json(folder / DIGESTS, digest_files(folder, list_files(folder)))
     return lineage
+
+
+def read_inherited_prompts(config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the prompts that the adapter was trained on that a training started from."""
+    uri = config["training"].get("init_adapter")
+    if uri is None:
+        return frozenset()
+    return read_training_prompts(find_models_root() / str(uri).removeprefix("models:/"))
+
+
+def _write_prompts(
+    file: Path,
+    candidate: Candidate,
+    splits: Set[str],
+    inherited: frozenset[str] = frozenset(),
+) -> None:
+    """Write the digests of the prompts of some splits and others, each once, sorted."""
+    examples = candidate.formatted.folder / "examples"
+    prompts = inherited | {
+        digest_prompt(example.messages, example.text)
+        for split in splits
+        for example in iter_examples(examples / f"{split}.jsonl")
+    }
+    write_text(file, "".join(f"{prompt}\n" for prompt in sorted(prompts)))
 
 
 def _describe_lineage(candidate: Candidate) -> Lineage:

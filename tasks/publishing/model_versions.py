@@ -145,7 +145,7 @@ def register_version(
             source=_find_source(client, model_id),
             run_id=run.run_id,
             # MLflow's SQL registry does not keep the model's id.
-            tags=_list_tags(lineage) | {MODEL_TAG: model_id},
+            tags=_list_tags(lineage) | _tag_start(candidate) | {MODEL_TAG: model_id},
             model_id=model_id,
         )
         client.set_registered_model_alias(name, CHALLENGER, version.version)
@@ -198,6 +198,12 @@ def _list_tags(lineage: Lineage) -> dict[str, str]:
         "hone.method": lineage.method,
         "hone.replaces": lineage.replaces or "",
     }
+
+
+def _tag_start(candidate: Candidate) -> dict[str, str]:
+    """Return the version whose adapter the training started from; nothing for a new one."""
+    start = candidate.config["training"].get("init_adapter")
+    return {"hone.init_adapter": str(start)} if start else {}
 
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:

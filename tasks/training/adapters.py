@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from configs.errors import RequestError
 from configs.schema import ModelConfig
+from tasks.records.digests import digest_file
 from tasks.records.writing import read_json, write_json
 from tasks.training.sharding import is_sharded
 
@@ -96,6 +97,27 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
             hint=f"use the base model that it was trained on: {lora.base_model_name_or_path}",
         ) from err
     return adapted.eval()
+
+
+def start_adapter(adapted: Any, folder: Path) -> None:
+    """Give a new adapter, which is to be trained, the weights of one that was trained before.
+
+    Raises:
+        RequestError: It has other modules, or another rank.
+    """
+    try:
+        read_adapter_weights(adapted, folder)
+    except (RuntimeError, ValueError, KeyError) as err:
+        raise RequestError(
+            where="training.init_adapter",
+            message=f"its adapter does not fit the one that is asked for: {err}",
+            allowed="an adapter of the same modules and rank",
+        ) from err
+
+
+def digest_start(folder: Path | None) -> str | None:
+    """Return the digest of the weights that a training starts from; None for new ones."""
+    return digest_file(folder / ADAPTER_WEIGHTS) if folder else None
 
 
 def detach_adapter(adapted: PeftModel) -> PreTrainedModel:

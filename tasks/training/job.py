@@ -16,7 +16,12 @@ from tasks.formatting.rendering.renderer import Renderer, load_renderer
 from tasks.records.digests import digest_value
 from tasks.records.handles import Kind
 from tasks.records.observer import Observer
-from tasks.training.adapters import attach_adapter, detach_adapter
+from tasks.training.adapters import (
+    attach_adapter,
+    detach_adapter,
+    digest_start,
+    start_adapter,
+)
 from tasks.training.checkpoints import Checkpoint
 from tasks.training.devices import Device
 from tasks.training.models import count_parameters, load_base
@@ -47,6 +52,7 @@ class TrainingJob:
         observer: Gets progress, metrics and sample generations.
         teacher_location: The folder of the model to distil, or its hub id; None for none.
         teacher_revision: Its pinned revision.
+        init_adapter: The folder of the adapter to start from; None for a new one.
         should_stop: Asked after each validation whether to train on; None: to the end.
     """
 
@@ -64,6 +70,7 @@ class TrainingJob:
     observer: Observer
     teacher_location: Path | str | None = None
     teacher_revision: str | None = None
+    init_adapter: Path | None = None
     should_stop: ShouldStop | None = None
 
     @property
@@ -94,6 +101,7 @@ class TrainingJob:
                 "base": self.base_revision or str(self.base_location),
                 "device": self.device.kind,
                 "dtype": self.dtype,
+                "init_adapter": digest_start(self.init_adapter),
                 "teacher": self.teacher_revision or str(self.teacher_location),
                 "model": self.config.model_dump(mode="json", exclude=places),
                 "train": self.train.digest,
@@ -153,6 +161,8 @@ def open_model(job: TrainingJob) -> Iterator[Any]:
         revision=job.base_revision,
     ) as base:
         net = base if method == "full" else attach_adapter(base, job.config)
+        if job.init_adapter:
+            start_adapter(net, job.init_adapter)
         total, trainable = count_parameters(net)
         share = 100 * trainable / total
         LOG.info("training %d of %d parameters (%.2f %%) by %s", trainable, total, share, method)

@@ -59,6 +59,7 @@ def train_model(
     device: Device | None = None,
     teacher_location: Path | str | None = None,
     teacher_revision: str | None = None,
+    init_adapter: Path | None = None,
     should_stop: ShouldStop | None = None,
 ) -> TrainingResult:
     """Train a model, or go on with a training that was interrupted, and write it with its record.
@@ -75,6 +76,7 @@ def train_model(
         device: Where to train; by default what this machine has.
         teacher_location: The folder of the model to distil, or its hub id; None for none.
         teacher_revision: Its pinned revision.
+        init_adapter: The folder of the adapter to start from; None for a new one.
         should_stop: Asked after each validation but the last; LLaMA-Factory asks nobody.
 
     Raises:
@@ -109,6 +111,7 @@ def train_model(
         observer=observer or SilentObserver(),
         teacher_location=teacher_location,
         teacher_revision=teacher_revision,
+        init_adapter=init_adapter,
         should_stop=should_stop,
     )
     if training.engine == "llamafactory":

@@ -102,3 +102,43 @@ def test_deployed_again_they_are_the_same_and_one_that_is_off_stays_off(cluster:
         assert crash["trigger"]["within"] == AFTER_CRASH.total_seconds()
         cluster.ask(f"/automations/{crash['id']}", {"enabled": False}, method="PATCH")
     assert not crash["enabled"]
+
+
+def emit_drift(cluster: Cluster, model: str) -> None:
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "hone.drifted",
+        "resource": {"prefect.resource.id": f"hone.model.{model}"},
+        "related": [],
+        "payload": {},
+    }
+    cluster.ask("/events", [event])  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_drift_starts_the_retraining_of_that_model_by_choice(cluster: Cluster) -> None:
+    def list_retrainings() -> list[dict[str, Any]]:
+        return list(cluster.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}}))
+
+    deployed = cluster.call_python("-m", "deployments.automations", "--on-drift", "retrain/nightly")
+    assert deployed.returncode == 0, deployed.stderr
+    assert "hone: flowroll-tiny has drifted" in deployed.stdout + deployed.stderr
+    emit_drift(cluster, "another")
+    emit_drift(cluster, "flowroll-tiny")
+    wait_for(lambda: bool(list_retrainings()), "the retraining", seconds=120)
+    time.sleep(5)
+    [run] = list_retrainings()  # one, and none for the other model
+    assert run["parameters"]["config"]["publish"]["name"] == "flowroll-tiny"
+    cluster.ask(f"/flow_runs/{run['id']}", method="DELETE")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("retrain/never", "is missing"), ("prune/weekly", "its form names no model")],
+)
+def test_what_cannot_answer_drift_is_refused(cluster: Cluster, name: str, words: str) -> None:
+    deployed = cluster.call_python("-m", "deployments.automations", "--on-drift", name)
+    assert deployed.returncode == 3
+    assert words in deployed.stderr

@@ -21,6 +21,7 @@ from tests.flows.running import wait_for
 PAYLOAD = {
     "model": "small", "version": "3", "verdict": "better", "reason": "it is so", "look": 2,
     "decision": "d" * 64, "run": "outputs/runs/r", "link": "http://ui/runs/1", "uri": "",
+    "source": "fresh.jsonl", "rows": 70,
 }  # fmt: skip
 
 
@@ -78,12 +79,12 @@ def test_people_are_told_what_happened(cluster: Cluster, receiver: Receiver) -> 
         for _ in range(2):  # the second one changes nothing
             asyncio.run(deploy_notifications({"HONE_NOTIFY_WEBHOOK": receiver.url}))
     rows = [r for r in cluster.ask("/automations/filter", {}) if r["name"].startswith("hone: tell")]
-    assert len(rows) == 4
+    assert len(rows) == 5
     blocks = json.dumps(cluster.ask("/block_documents/filter", {}))
     assert "hone-webhook" in blocks
     assert "s3cret" not in blocks
 
-    for name in ("published", "declined", "waiting"):
+    for name in ("published", "declined", "waiting", "drifted"):
         emit(cluster, name)
     deployment = cluster.ask("/deployments/name/finetune/tiny")["id"]
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2999-01-01T00:00Z"}}
@@ -95,13 +96,16 @@ def test_people_are_told_what_happened(cluster: Cluster, receiver: Receiver) -> 
         "small version 3 is published",
         "small is not published: better",
         "small waits for your approval",
+        "small version 3 has drifted",
         f"finetune run {run['name']} has ended as Failed",
     )
     wait_for(lambda: all(receiver.find(w) for w in words), "the notifications", seconds=120)
-    assert [len(receiver.find(w)) for w in words] == [1, 1, 1, 1]
+    assert [len(receiver.find(w)) for w in words] == [1, 1, 1, 1, 1]
     [waiting] = receiver.find("waits")
     assert "hone publish outputs/runs/r --approve REASON --decision dddddddddddd" in waiting["body"]
     assert "http://ui/runs/1" in waiting["body"]
+    [drifted] = receiver.find("has drifted")
+    assert drifted["body"] == "it is so\n70 fresh rows of fresh.jsonl\nhttp://ui/runs/1"
     assert run["id"] in receiver.find("has ended")[0]["body"]
     assert {row["path"] for row in receiver.received} == {"/hook?token=s3cret"}
     cluster.ask(f"/flow_runs/{run['id']}", method="DELETE")

@@ -11,12 +11,14 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.states import Running
 
-from configs.load import load_config
+from configs.load import apply_overrides, load_config
 from configs.retraining import RetrainRules
 from configs.schema import RunConfig
 from flows.retrain import retrain
 from flows.rivals import find_rival
 from tasks.publishing.model_versions import find_aliases, find_tags
+from tasks.records.writing import read_json, read_jsonl
+from tasks.start import find_start
 from tasks.tracking.store import open_client
 from tasks.weigh import SKIPPED_TAG
 from tests.flows.running import Outcome, make_row, write_rows
@@ -60,6 +62,32 @@ def test_changed_data_is_trained_on_once(on_server: None, config: RunConfig, pro
     again = retrain(config, RetrainRules(min_new_rows=6), overrides)
     assert again.run is None
     assert "the same data was trained on" in again.choice.reason
+
+
+@pytest.mark.slow
+def test_the_champions_adapter_is_a_start_by_choice(
+    on_server: None, config: RunConfig, project: Path, home: Path
+) -> None:
+    rows = [make_row(f"Put the fork in box {n}.") for n in range(6)]
+    write_rows(project / "data" / "more.jsonl", rows)
+    outcome = retrain(config, RetrainRules(start_from="champion"), {"data.pattern": None})
+    assert outcome.run is not None
+    manifest = read_json(home / str(outcome.run.run_dir) / "manifest.json")
+    trained = home / manifest["handles"]["train"]["path"]
+    assert "init_adapter: models:/small/1" in (
+        home / str(outcome.run.run_dir) / "config.yaml"
+    ).read_text(encoding="utf-8")
+    start = find_start(apply_overrides(config, {"training.init_adapter": "models:/small/1"}))
+    assert start is not None
+    assert read_json(trained / "manifest.json")["key"]["init_adapter"] == start.digest
+    # It begins below where the champion, of a new adapter, began: the rows are of the same kind.
+    first = {
+        file.parent.name: next(row["loss"] for row in read_jsonl(file) if "loss" in row)
+        for file in home.glob("cache/train/*/history.jsonl")
+    }
+    warm = first.pop(trained.name)
+    (cold,) = first.values()
+    assert warm < cold, (warm, cold)
 
 
 def test_another_run_that_trains_the_same_model_is_found(on_server: None) -> None:

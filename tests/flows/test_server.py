@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ import pytest
 import yaml
 
 from tests.cluster import Cluster
-from tests.flows.running import ROOT, Outcome, list_runs, list_versions
+from tests.flows.running import (
+    ROOT,
+    Outcome,
+    list_runs,
+    list_versions,
+    make_row,
+    wait_for,
+    write_rows,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +107,31 @@ def test_a_model_is_scored_from_a_deployment(
     (row,) = json.loads(table["data"])
     assert row["set"] == "test.jsonl"
     assert row["exact_match"] == pytest.approx(1.0, abs=0.5)
+
+
+@pytest.mark.slow
+def test_drift_is_told_by_an_event_of_the_model(
+    cluster: Cluster, published: Outcome, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published.home, home, symlinks=True)
+    rows = [make_row(f"Put the {n}th hat away.", "Later.") for n in range(40)]
+    source = write_rows(tmp_path / "fresh.jsonl", rows)
+    with cluster.work("cpu", HONE_HOME=str(home)) as log:
+        run = cluster.call(
+            "deployment", "run", "monitor/daily", "--watch", "--param", "name=small", "--param",
+            f"source={source}",
+        )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr + log.read_text(encoding="utf-8")
+    wanted = {"filter": {"event": {"name": ["hone.drifted"]}, "order": "DESC"}}
+
+    def list_events() -> list[dict[str, Any]]:
+        found = cluster.ask("/events/filter", wanted)["events"]
+        return [row for row in found if row["payload"].get("source") == "fresh.jsonl"]
+
+    wait_for(lambda: bool(list_events()), "the event", seconds=60)
+    (event,) = list_events()
+    assert event["resource"]["prefect.resource.id"] == "hone.model.small"
+    assert event["payload"]["version"] == "1"
+    artifacts = {row["key"] for row in cluster.ask("/artifacts/latest/filter", {})}
+    assert artifacts >= {"drift", "drift-metrics", "data-report"}

@@ -83,3 +83,15 @@ def test_an_unchanged_run_and_one_without_a_decision_announce_nothing(
     for version in ("3", None):
         announce.announce_end("small", RUN, make_results("better", reused=True, version=version))
     assert events == []
+
+
+def test_drift_is_announced_with_its_figures(events: list[dict[str, Any]]) -> None:
+    announce.announce_drift("small", "3", reason="worse. " * 200, source="fresh.jsonl", num_rows=70)
+    [found] = events
+    assert found["event"] == "hone.drifted"
+    assert found["resource"]["prefect.resource.id"] == "hone.model.small"
+    payload = found["payload"]
+    assert (payload["uri"], payload["source"], payload["rows"]) == (
+        "models:/small/3", "fresh.jsonl", 70,
+    )  # fmt: skip
+    assert len(payload["reason"]) == announce.MAX_REASON

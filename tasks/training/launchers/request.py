@@ -9,6 +9,8 @@ from typing import Any
 from configs.schema import ModelConfig, TrainingConfig
 from tasks.records.writing import read_json, write_json
 
+PLACES = ("formatted", "out", "base_location", "teacher_location", "init_adapter")
+
 
 @dataclass(frozen=True)
 class TrainingRequest:
@@ -23,6 +25,7 @@ class TrainingRequest:
         training: The optimisation.
         teacher_location: The folder of the model to distil, or its hub id; None for none.
         teacher_revision: Its pinned revision.
+        init_adapter: The folder of the adapter to start from; None for a new one.
     """
 
     formatted: Path
@@ -33,6 +36,7 @@ class TrainingRequest:
     training: TrainingConfig
     teacher_location: Path | str | None = None
     teacher_revision: str | None = None
+    init_adapter: Path | None = None
 
     def to_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `train_model`."""
@@ -42,7 +46,7 @@ class TrainingRequest:
 def write_request(path: Path, request: TrainingRequest) -> None:
     """Write a request, with absolute paths: the processes may work in other folders."""
     values = request.to_arguments()
-    for name in ("formatted", "out", "base_location", "teacher_location"):
+    for name in PLACES:
         values[name] = _describe_place(values[name])
     values["model"] = request.model.model_dump(mode="json")
     values["training"] = request.training.model_dump(mode="json")
@@ -52,7 +56,7 @@ def write_request(path: Path, request: TrainingRequest) -> None:
 def read_request(path: Path) -> TrainingRequest:
     """Return the request in a file."""
     values = read_json(path)
-    for name in ("formatted", "out", "base_location", "teacher_location"):
+    for name in PLACES:
         values[name] = _find_place(values[name])
     values["model"] = ModelConfig.model_validate(values["model"])
     values["training"] = TrainingConfig.model_validate(values["training"])

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.evaluation.shares import bound_loss, compute_mcnemar, count_independent
+from tasks.evaluation.shares import (
+    bound_loss,
+    bound_share,
+    compute_mcnemar,
+    count_independent,
+)
 
 
 def bound(improvement: float, share: float = 1.0, groups: int = 100) -> float:
@@ -54,3 +59,10 @@ def test_mcnemar_is_the_exact_binomial_test(won: int, lost: int) -> None:
     expected = stats.binomtest(won, won + lost, 0.5).pvalue if won + lost else 1.0
     assert compute_mcnemar(won, lost) == pytest.approx(expected)
     assert compute_mcnemar(won, lost) == compute_mcnemar(lost, won)
+
+
+@pytest.mark.parametrize("right", [0, 1, 900, 2000])
+def test_a_share_is_bounded_as_wilson_does(right: int) -> None:
+    expected = stats.binomtest(right, 2000).proportion_ci(0.95, "wilson")
+    found = bound_share(right / 2000, 2000, alpha=0.025, num_groups=2000)
+    assert found == pytest.approx((expected.low, expected.high), rel=0.01, abs=1e-12)  # t, not z

@@ -291,6 +291,7 @@ def make_candidate(
         config=CONFIG,
         run="20260101T000000Z-abcdef",
         code_revision="abc123-dirty.456",
+        intervals={"test": {"exact_match": {"value": 0.75, "lower": 0.5, "upper": 1.0}}},
     )
     return bind(unbound, evidence=digest_evidence(unbound.evidence))
 

@@ -9,6 +9,7 @@ from tasks.formatting.rows.examples import digest_prompt, read_examples
 from tasks.publishing import local
 from tasks.publishing.candidates import Candidate
 from tasks.records.home import find_home
+from tasks.records.writing import read_json
 
 from .conftest import NAME
 
@@ -33,6 +34,13 @@ def test_a_version_knows_the_prompts_that_it_was_trained_on(
     expected = {digest_prompt(example.messages, example.text) for example in examples}
     assert expected
     assert local.read_training_prompts(artefact) == expected
+
+
+def test_a_version_knows_what_decided_on_it(candidate: Candidate, artefact: Path) -> None:
+    examples = read_examples(candidate.formatted.folder / "examples" / "test.jsonl")
+    expected = {digest_prompt(example.messages, example.text) for example in examples}
+    assert local.read_deciding_prompts(artefact) == expected
+    assert read_json(artefact / local.INTERVALS) == candidate.intervals
 
 
 def test_a_version_is_found_when_it_is_complete(candidate: Candidate, artefact: Path) -> None:

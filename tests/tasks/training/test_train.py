@@ -108,6 +108,45 @@ def test_training_learns_and_counts_examples(
     assert [r["step"] for r in history if "loss" in r] == [4, 8, 11, 12, 16, 20, 22]
 
 
+@pytest.mark.parametrize("method", ["lora", "rslora"])
+def test_a_training_from_an_adapter_begins_at_its_loss(
+    trained: tuple[Path, TrainingResult, Recorder],
+    formatted: Path,
+    base: Path,
+    tmp_path: Path,
+    method: str,
+) -> None:
+    out, result, _ = trained
+    still = change(TRAINING, learning_rate=0.0, max_steps=1, logging_steps=1)
+    if method == "rslora":  # another scale makes another model of the same weights
+        model = change(LORA, use_rslora=True)
+        other = run(formatted, base, tmp_path, model, still, init_adapter=out / "model")
+        assert other.metrics["eval_loss"] != pytest.approx(result.metrics["eval_loss"], rel=1e-3)
+        return
+    again = run(formatted, base, tmp_path / "warm", training=still, init_adapter=out / "model")
+    assert again.metrics["eval_loss"] == pytest.approx(result.metrics["eval_loss"], rel=1e-5)
+    cold = run(formatted, base, tmp_path / "cold", training=still)
+    assert cold.metrics["eval_loss"] > 1.2 * again.metrics["eval_loss"]
+    before = load_file(out / "model" / "adapter_model.safetensors")
+    after = load_file(tmp_path / "warm" / "model" / "adapter_model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_adapter_of_other_modules_is_no_start(
+    trained: tuple[Path, TrainingResult, Recorder], formatted: Path, base: Path, tmp_path: Path
+) -> None:
+    for changed in ({"lora_r": 8}, {"lora_target_modules": ("q_proj",)}):
+        with pytest.raises(RequestError) as caught:
+            run(
+                formatted,
+                base,
+                tmp_path,
+                change(LORA, **changed),
+                init_adapter=trained[0] / "model",
+            )
+        assert caught.value.where == "training.init_adapter"
+
+
 def test_result_is_that_of_the_best_step(trained: tuple[Path, TrainingResult, Recorder]) -> None:
     out, result, _ = trained
     evals = {r["step"]: r["eval_loss"] for r in read_history(result) if "eval_loss" in r}
