@@ -1,4 +1,4 @@
-"""`make automations`: silent runs are found, looked at again and ended; crashed ones run again.
+"""`make automations`: silent runs are looked at again and ended, crashed ones run again; events.
 
 Run: python -m deployments.automations
 """
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
 RECOVER = "recover/default"
+RETRAIN = "retrain/nightly"
+DATA_CHANGED = "hone.data.changed"
+DATA_AUTOMATION = "hone: data has changed"
 RUN = "prefect.flow-run"
 ENDS = {f"{RUN}.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
 
@@ -112,6 +115,56 @@ def _make(
     )
 
 
+def make_data_automation(deployment_id: UUID) -> AutomationCore:
+    """Return the automation that retrains on `hone.data.changed`; it is made switched off.
+
+    It is for those whose lakeFS has no lua hooks. An event has no key as a hook's request has: each
+    one starts a run, which then finds whether the data is new.
+
+    Args:
+        deployment_id: Of `retrain/nightly`.
+    """
+    from prefect.automations import (
+        AutomationCore,
+        EventTrigger,
+        Posture,
+        ResourceSpecification,
+        RunDeployment,
+    )
+
+    source = "{% if event.payload.source %}{{ {'data.source': event.payload.source} | tojson }}"
+    overrides = {
+        "__prefect_kind": "json",
+        "value": {"__prefect_kind": "jinja", "template": f"{source}{{% else %}}null{{% endif %}}"},
+    }
+    trigger = EventTrigger(
+        match=ResourceSpecification({"prefect.resource.id": "hone.data.*"}),
+        for_each={"prefect.resource.id"},
+        expect={DATA_CHANGED},
+        posture=Posture.Reactive,
+        threshold=1,
+    )
+    action = RunDeployment(
+        source="selected", deployment_id=deployment_id, parameters={"overrides": overrides}
+    )
+    return AutomationCore(
+        name=DATA_AUTOMATION,
+        description=f"On {DATA_CHANGED}: {RETRAIN}, of payload.source where the event has one.",
+        trigger=trigger,
+        actions=[action],
+        enabled=False,
+    )
+
+
+async def _find_deployment(client: PrefectClient, name: str) -> UUID | None:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        return (await client.read_deployment_by_name(name)).id
+    except ObjectNotFound:
+        return None
+
+
 async def deploy_automations(**windows: timedelta) -> list[str]:
     """Make the automations, or set those that are there; return their names.
 
@@ -121,18 +174,18 @@ async def deploy_automations(**windows: timedelta) -> list[str]:
         RequestError: `recover/default` is not deployed.
     """
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound
 
     async with get_client() as client:
-        try:
-            deployment = await client.read_deployment_by_name(RECOVER)
-        except ObjectNotFound as err:
+        recover = await _find_deployment(client, RECOVER)
+        if recover is None:
             raise RequestError(
                 message="the deployment that the automations start is missing",
                 where=RECOVER,
                 hint="run `make pools` and `prefect --no-prompt deploy --all` first",
-            ) from err
-        wanted = list_automations(deployment.id, **windows)
+            )
+        wanted = list_automations(recover, **windows)
+        if retrain := await _find_deployment(client, RETRAIN):  # people rename it
+            wanted.append(make_data_automation(retrain))
         for automation in wanted:
             await set_automation(client, automation)
     return [automation.name for automation in wanted]

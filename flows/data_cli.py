@@ -131,6 +131,36 @@ def push(
     )  # fmt: skip
 
 
+@data_app.command("watch", epilog=EXIT_CODES)
+def watch(
+    repository: Annotated[str, typer.Option(help="The lakeFS repository.")],
+    branch: Annotated[str, typer.Option(help="The branch whose data is watched.")],
+    preset: Annotated[
+        str | None, typer.Option(help="What the runs are of; by default what the deployment has.")
+    ] = None,
+    deployment: Annotated[
+        str, typer.Option(metavar="FLOW/NAME", help="The deployment that a commit starts.")
+    ] = "retrain/nightly",
+    prefect_url: Annotated[
+        str | None,
+        typer.Option(help="Prefect's API as the lakeFS server reaches it; else PREFECT_API_URL."),
+    ] = None,
+    guard: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The server of `make guard`, which refuses broken rows."),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the hooks away again.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Have new data on a lakeFS branch start a retraining, and broken rows refused."""
+    from flows.commands.watch_data import watch_data
+
+    return watch_data(
+        repository=repository, branch=branch, preset=preset, deployment=deployment,
+        prefect_url=prefect_url, guard=guard, remove=remove, as_json=as_json,
+    )  # fmt: skip
+
+
 @data_app.command("diff", epilog=EXIT_CODES)
 def diff(
     first: Annotated[str, typer.Argument(help="The older version: a folder or lakefs:// URI.")],
