@@ -85,8 +85,9 @@ def find_trigger(deployment: str, preset: str | None, prefect_url: str | None) -
         config = check_config(found.parameters.get("config") or {})
     else:
         parameters["config"] = config.model_dump(mode="json")
-    needs_key = bool(os.environ.get(KEY) or os.environ.get("PREFECT_API_KEY"))
-    api = prefect_url or str(get_current_settings().api.url)
+    known = get_current_settings().api
+    needs_key = bool(known.auth_string or known.key)
+    api = prefect_url or str(known.url)
     return Trigger(deployment, str(found.id), api, needs_key, config, parameters)
 
 
