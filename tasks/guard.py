@@ -67,11 +67,12 @@ class MergeGuard:
         data: How the rows are read; `data.source` names the branch.
 
     Raises:
-        RequestError: `data.source` is not on lakeFS.
+        RequestError: `data.source` is not on lakeFS, or no lakeFS server is configured.
     """
 
     def __init__(self, data: DataConfig) -> None:
         self.place = parse_uri(data.source)
+        open_client()  # refused now, and not at the first merge
         self._data = data
         self._pool = ThreadPoolExecutor(1, "hone-guard")
         self._answers: OrderedDict[str, Future[MergeAnswer]] = OrderedDict()

@@ -121,8 +121,9 @@ def test_the_data_stays_what_it_was(
     before = pin_inputs(data, model)
     watch(lakefs_repository, trigger)
     main = lakefs_repository.branch("main")
-    main.object("_lakefs_actions/scripts/rows.jsonl").upload(b"no row\n")
-    main.commit("a script that looks like rows")
+    action = {"name": "like rows", "on": {"pre-commit": None}, "hooks": []}
+    main.object("_lakefs_actions/rows.json").upload(json.dumps(action).encode())
+    main.commit("an action that looks like a file of rows")
     after = pin_inputs(data, model)
     assert (after.digest, after.num_files) == (before.digest, before.num_files)
     assert after.commit != before.commit
