@@ -11,7 +11,7 @@ from flows.cli_options import CONTEXT_SETTINGS, EXIT_CODES, Json, Overrides
 
 data_app = typer.Typer(
     name="data",
-    help="Look at data, convert and split it, bring it into lakeFS, compare its versions.",
+    help="Look at data, convert and split it, bring it into lakeFS, compare and watch it there.",
     invoke_without_command=True,
     rich_markup_mode=None,
     context_settings=CONTEXT_SETTINGS,
@@ -22,7 +22,7 @@ Percentage = typer.Option(min=0, max=100, help="Percentage of the groups of rows
 
 @data_app.callback()
 def show_help(context: typer.Context) -> None:
-    """Look at data, convert and split it, bring it into lakeFS, compare its versions."""
+    """Look at data, convert and split it, bring it into lakeFS, compare and watch it there."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -131,6 +131,19 @@ def push(
     )  # fmt: skip
 
 
+@data_app.command("diff", epilog=EXIT_CODES)
+def diff(
+    first: Annotated[str, typer.Argument(help="The older version: a folder or lakefs:// URI.")],
+    second: Annotated[str, typer.Argument(help="The newer version.")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> int:
+    """Count the rows that were added, removed and changed between two versions."""
+    from flows.commands.diff_data import diff_data
+
+    return diff_data(first=first, second=second, overrides=overrides or [], as_json=as_json)
+
+
 @data_app.command("watch", epilog=EXIT_CODES)
 def watch(
     repository: Annotated[str, typer.Option(help="The lakeFS repository.")],
@@ -159,16 +172,3 @@ def watch(
         repository=repository, branch=branch, preset=preset, deployment=deployment,
         prefect_url=prefect_url, guard=guard, remove=remove, as_json=as_json,
     )  # fmt: skip
-
-
-@data_app.command("diff", epilog=EXIT_CODES)
-def diff(
-    first: Annotated[str, typer.Argument(help="The older version: a folder or lakefs:// URI.")],
-    second: Annotated[str, typer.Argument(help="The newer version.")],
-    overrides: Overrides = None,
-    as_json: Json = False,
-) -> int:
-    """Count the rows that were added, removed and changed between two versions."""
-    from flows.commands.diff_data import diff_data
-
-    return diff_data(first=first, second=second, overrides=overrides or [], as_json=as_json)

@@ -223,7 +223,7 @@ def test_where_hooks_may_not_ask_others_the_guard_refuses_and_old_branches_are_n
         main.commit("the guard, past hone")
         repository.branch("new").create("main")
         put_rows(repository, "new", json.dumps(ROWS[1]), "rows/new.jsonl")
-        with pytest.raises(Exception, match="net/http.* not found"):
+        with pytest.raises(Exception, match=r"net/http.* not found"):
             repository.branch("new").merge_into("main")
         repository.branch("old").merge_into("main")  # lakeFS takes the hooks of what is merged
         assert main.object("rows/train.jsonl").exists()
