@@ -97,13 +97,13 @@ def test_a_program_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
 def test_hooks_may_ask_others_and_find_the_keys_of_this_shell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
-    monkeypatch.delenv("HONE_GUARD_TOKEN", raising=False)
+    for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "HONE_GUARD_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     bare = make_environment(tmp_path, KEYS, 8000)
     assert bare["LAKEFS_ACTIONS_LUA_NET_HTTP_ENABLED"] == "true"
     assert bare["LAKEFS_LISTEN_ADDRESS"] == "127.0.0.1:8000"
     assert not [name for name in bare if name.startswith("LAKEFSACTION_")]
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:word")
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:word")
     monkeypatch.setenv("HONE_GUARD_TOKEN", "token")
     keyed = make_environment(tmp_path, KEYS, 8000)
     assert keyed["LAKEFSACTION_PREFECT_AUTHORIZATION"] == "Basic YWRtaW46d29yZA=="
