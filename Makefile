@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install demo lakefs up down pools deploy automations notifications workers remote-init remote-run \
+.PHONY: help install demo lakefs up down pools deploy automations notifications guard workers remote-init remote-run \
 	remote-evaluate remote-worker remote-up remote-down remote-logs remote-stop remote-fetch \
 	test check docs format clean
 
@@ -42,6 +42,9 @@ automations: $(VENV)/.installed ## Have silent runs ended and crashed ones run a
 
 notifications: $(VENV)/.installed ## Tell people what is published, declined, waiting, drifted or broken (HONE_NOTIFY_*)
 	@$(BIN)/python -m deployments.notifications
+
+guard: $(VENV)/.installed ## Refuse merges of broken rows into the lakeFS branch of a preset (PRESET= PORT=8010)
+	@$(BIN)/python -m deployments.merge_guard $(or $(PRESET),$(error PRESET= is missing)) $(if $(PORT),--port $(PORT))
 
 workers: $(VENV)/.installed ## Run this host's workers, one for each GPU (POOLS="gpu cpu")
 	@$(BIN)/python -m deployments.workers $(POOLS)

@@ -1,4 +1,4 @@
-"""`make automations`: silent runs are found, looked at again and ended; crashed ones run again.
+"""`make automations`: silent runs are looked at again and ended, crashed ones run again; events.
 
 Run: python -m deployments.automations [--on-drift DEPLOYMENT]
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 RECOVER = "recover/default"
+RETRAIN = "retrain/nightly"
+DATA_CHANGED = "hone.data.changed"
+DATA_AUTOMATION = "hone: data has changed"
 RUN = "prefect.flow-run"
 ENDS = {f"{RUN}.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
 
@@ -157,6 +161,47 @@ def answer_drift(deployment: DeploymentResponse) -> AutomationCore:
     )
 
 
+def make_data_automation(deployment_id: UUID) -> AutomationCore:
+    """Return the automation that retrains on `hone.data.changed`; it is made switched off.
+
+    It is for those whose lakeFS has no lua hooks. An event has no key as a hook's request has: each
+    one starts a run, which then finds whether the data is new.
+
+    Args:
+        deployment_id: Of `retrain/nightly`.
+    """
+    from prefect.automations import (
+        AutomationCore,
+        EventTrigger,
+        Posture,
+        ResourceSpecification,
+        RunDeployment,
+    )
+
+    source = "{% if event.payload.source %}{{ {'data.source': event.payload.source} | tojson }}"
+    overrides = {
+        "__prefect_kind": "json",
+        "value": {"__prefect_kind": "jinja", "template": f"{source}{{% else %}}null{{% endif %}}"},
+    }
+    trigger = EventTrigger(
+        match=ResourceSpecification({"prefect.resource.id": "hone.data.*"}),
+        for_each={"prefect.resource.id"},
+        expect={DATA_CHANGED},
+        posture=Posture.Reactive,
+        threshold=1,
+    )
+    action = RunDeployment(
+        source="selected", deployment_id=deployment_id, parameters={"overrides": overrides}
+    )
+    return AutomationCore(
+        name=DATA_AUTOMATION,
+        description=f"On {DATA_CHANGED}: {RETRAIN}, of payload.source where the event has one.",
+        trigger=trigger,
+        actions=[action],
+        enabled=False,
+    )
+
+
 async def deploy_automations(on_drift: str | None = None, **windows: timedelta) -> list[str]:
     """Make the automations, or set those that are there; return their names.
 
@@ -174,6 +219,8 @@ async def deploy_automations(on_drift: str | None = None, **windows: timedelta) 
     async with get_client() as client:
         deployment = await _find_deployment(client, RECOVER)
         wanted = list_automations(deployment.id, **windows)
+        with contextlib.suppress(RequestError):  # people rename it, or do without
+            wanted.append(make_data_automation((await _find_deployment(client, RETRAIN)).id))
         if on_drift:
             wanted.append(answer_drift(await _find_deployment(client, on_drift)))
         for automation in wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import socket
@@ -132,8 +133,11 @@ def reserve_port(port: int, variable: str = "make lakefs PORT") -> int:
 def make_environment(folder: Path, keys: Keys, port: int) -> dict[str, str]:
     """Return the environment of a server whose stores lie in a folder."""
     # The settings of a lakeFS elsewhere that this shell has are not for this one.
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LAKEFS_")}
+    others = {k: v for k, v in os.environ.items() if not k.startswith("LAKEFS_")}
+    inherited = make_hook_keys() | others
     return inherited | {
+        # The hooks of `hone data watch` ask Prefect and the guard; the server is on loopback.
+        "LAKEFS_ACTIONS_LUA_NET_HTTP_ENABLED": "true",
         "LAKEFS_DATABASE_TYPE": "local",
         "LAKEFS_DATABASE_LOCAL_PATH": str(folder / "metadata"),
         "LAKEFS_BLOCKSTORE_TYPE": "local",
@@ -148,6 +152,18 @@ def make_environment(folder: Path, keys: Keys, port: int) -> dict[str, str]:
         "LAKEFS_INSTALLATION_ACCESS_KEY_ID": keys.access_key,
         "LAKEFS_INSTALLATION_SECRET_ACCESS_KEY": keys.secret_key,
     }
+
+
+def make_hook_keys() -> dict[str, str]:
+    """Return what the hooks send, made of the keys that this shell has; nobody types it twice."""
+    keys = {}
+    names = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
+    if text := next(filter(None, map(os.environ.get, names)), None):
+        encoded = base64.b64encode(text.encode()).decode()
+        keys["LAKEFSACTION_PREFECT_AUTHORIZATION"] = f"Basic {encoded}"
+    if token := os.environ.get("HONE_GUARD_TOKEN"):
+        keys["LAKEFSACTION_HONE_GUARD_TOKEN"] = token
+    return keys
 
 
 def _wait_until_healthy(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,7 +11,7 @@ from flows.cli_options import CONTEXT_SETTINGS, EXIT_CODES, Json, Overrides
 
 data_app = typer.Typer(
     name="data",
-    help="Look at data, convert and split it, bring it into lakeFS, compare its versions.",
+    help="Look at data, convert and split it, bring it into lakeFS, compare and watch it there.",
     invoke_without_command=True,
     rich_markup_mode=None,
     context_settings=CONTEXT_SETTINGS,
@@ -22,7 +22,7 @@ Percentage = typer.Option(min=0, max=100, help="Percentage of the groups of rows
 
 @data_app.callback()
 def show_help(context: typer.Context) -> None:
-    """Look at data, convert and split it, bring it into lakeFS, compare its versions."""
+    """Look at data, convert and split it, bring it into lakeFS, compare and watch it there."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -142,3 +142,33 @@ def diff(
     from flows.commands.diff_data import diff_data
 
     return diff_data(first=first, second=second, overrides=overrides or [], as_json=as_json)
+
+
+@data_app.command("watch", epilog=EXIT_CODES)
+def watch(
+    repository: Annotated[str, typer.Option(help="The lakeFS repository.")],
+    branch: Annotated[str, typer.Option(help="The branch whose data is watched.")],
+    preset: Annotated[
+        str | None, typer.Option(help="What the runs are of; by default what the deployment has.")
+    ] = None,
+    deployment: Annotated[
+        str, typer.Option(metavar="FLOW/NAME", help="The deployment that a commit starts.")
+    ] = "retrain/nightly",
+    prefect_url: Annotated[
+        str | None,
+        typer.Option(help="Prefect's API as the lakeFS server reaches it; else PREFECT_API_URL."),
+    ] = None,
+    guard: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The server of `make guard`, which refuses broken rows."),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the hooks away again.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Have new data on a lakeFS branch start a retraining, and broken rows refused."""
+    from flows.commands.watch_data import watch_data
+
+    return watch_data(
+        repository=repository, branch=branch, preset=preset, deployment=deployment,
+        prefect_url=prefect_url, guard=guard, remove=remove, as_json=as_json,
+    )  # fmt: skip

@@ -101,21 +101,8 @@ def validate_commit(ingest: Ingest, commit: str, data: DataConfig) -> RowCounts:
     Raises:
         RequestError: Too many rows are invalid, or the data cannot be used at all.
     """
-    blobs = find_home() / "cache" / "blobs"
-    blobs.mkdir(parents=True, exist_ok=True)
     try:
-        snapshot = take_snapshot(
-            ingest.target.locate(commit),
-            locate=resolve_in_project,
-            pattern=data.pattern,
-            eval_sources={},
-            is_readable=is_readable,
-            blobs=blobs,
-        )
-        with tempfile.TemporaryDirectory(dir=blobs.parent, prefix=".push-") as folder:
-            pinned, work = Path(folder) / "pinned", Path(folder) / "work"
-            link_tree(snapshot.tree, blobs, pinned)
-            return check_rows(pinned, work, data)
+        return validate_source(ingest.target.locate(commit), data)
     except RequestError as err:
         raise RequestError(
             where=name_command(ingest.folder),
@@ -124,6 +111,33 @@ def validate_commit(ingest: Ingest, commit: str, data: DataConfig) -> RowCounts:
             hint=err.hint,
             problems=err.problems or ((err.where,) if err.where else ()),
         ) from err
+
+
+def validate_source(source: str, data: DataConfig) -> RowCounts:
+    """Read a source as a run would, and account for every row.
+
+    Args:
+        source: A folder, or a URI at a commit, which takes the place of `data.source`.
+        data: How the rows are read.
+
+    Raises:
+        RequestError: Too many rows are invalid, or the data cannot be used at all.
+        RunError: The server is away.
+    """
+    blobs = find_home() / "cache" / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    snapshot = take_snapshot(
+        source,
+        locate=resolve_in_project,
+        pattern=data.pattern,
+        eval_sources={},
+        is_readable=is_readable,
+        blobs=blobs,
+    )
+    with tempfile.TemporaryDirectory(dir=blobs.parent, prefix=".push-") as folder:
+        pinned, work = Path(folder) / "pinned", Path(folder) / "work"
+        link_tree(snapshot.tree, blobs, pinned)
+        return check_rows(pinned, work, data)
 
 
 def check_rows(folder: Path, work: Path, data: DataConfig) -> RowCounts:

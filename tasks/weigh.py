@@ -10,7 +10,6 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from configs.errors import HoneError
-from configs.load import dump_config
 from configs.retraining import RetrainRules
 from configs.schema import RunConfig
 from tasks.diff import DataDiff, compare_versions
@@ -205,8 +204,11 @@ def read_attempt(name: str) -> Attempt | None:
 
 
 def digest_config(config: RunConfig) -> str:
-    """Return the digest of a configuration."""
-    return digest_value(dump_config(config))
+    """Return the digest of a configuration without where its data lies.
+
+    What the data is, its own digest says; a run that a hook starts names each commit anew.
+    """
+    return digest_value(config.model_dump(mode="json", exclude={"data": {"source"}}))
 
 
 def _write_attempt(name: str, attempt: Attempt) -> None:

@@ -97,7 +97,7 @@ def plan_ingest(
     _require_data_path(prefix)
     where = name_command(folder)
     files = list_local_files(folder, prefix)
-    base = _find_head(client, repository, branch, where)
+    base = find_head(client, repository, branch, where)
     objects = list_objects(client, repository, base, prefix, where)
     difference = compare_files(files, objects, prefix)
     return Ingest(
@@ -118,7 +118,7 @@ def _require_data_path(prefix: str) -> None:
         )
 
 
-def _find_head(client: Client, repository: str, branch: str, where: str) -> str:
+def find_head(client: Client, repository: str, branch: str, where: str) -> str:
     """Return the commit of a branch; tags, commits and `main~1` are no place for new ones."""
     base = pin_ref(client, LakeFSPath(repository, branch, ""), where).ref
     with explain_lakefs_errors(f"reading the branch {branch} of {repository}", where):

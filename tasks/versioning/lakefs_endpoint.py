@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -62,3 +63,16 @@ def _find_problem(endpoint: str) -> str:
     if not HOST.fullmatch(host):
         return "it names no host" if not host else "its host is no name of a machine"
     return "" if port is None or port > 0 else "its port is 0"
+
+
+def is_loopback_address(address: str) -> bool:
+    """Tell whether an address is reached from its own machine alone.
+
+    >>> is_loopback_address("http://localhost:4200/api"), is_loopback_address("https://hone.lan")
+    (True, False)
+    """
+    host = urlsplit(_add_scheme(address)).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -25,6 +25,7 @@ from tasks.versioning.lakefs_refs import list_objects, pin_ref
 from tasks.versioning.object_cache import ObjectCache, RemoteObject
 from tasks.versioning.object_connections import StorageFacts, make_opener, read_storage
 from tasks.versioning.sources import Pins, SourceFile
+from tasks.versioning.uploads import ACTIONS
 
 LOG = logging.getLogger("hone")
 NUM_THREADS = 16
@@ -55,7 +56,7 @@ class LakeFSSource:
         self._place = replace(place, ref=pins[pinned])
         with explain_lakefs_errors(f"listing {self._place.uri}", self._where):
             objects, self.is_single_file = list_objects(self._client, self._place)
-        self._objects = {o.name: o for o in objects if not _is_hidden(o.name)}
+        self._objects = {o.name: o for o in objects if not _is_hidden(o)}
         self._require_safe_names()
 
     def list_files(self) -> list[SourceFile]:
@@ -168,8 +169,12 @@ class LakeFSSource:
                 )
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") and part.strip(".") for part in name.split("/"))
+def _is_hidden(entry: RemoteObject) -> bool:
+    """Tell whether an object is no data: hidden, or one of the repository's hooks."""
+    parts = entry.name.split("/")
+    return entry.path.startswith(f"{ACTIONS}/") or any(
+        part.startswith(".") and part.strip(".") for part in parts
+    )
 
 
 def _is_safe(name: str) -> bool:

@@ -12,7 +12,14 @@ from lakefs.repository import Repository
 
 from configs.errors import RequestError, RunError
 from deployments import lakefs as command
-from deployments.lakefs_server import Keys, bring_server, find_server, reserve_port, serve_lakefs
+from deployments.lakefs_server import (
+    Keys,
+    bring_server,
+    find_server,
+    make_environment,
+    reserve_port,
+    serve_lakefs,
+)  # fmt: skip
 from tests.lakefs_server.fixture import describe_stand_in
 from tests.lakefs_server.server import StandIn
 
@@ -85,6 +92,26 @@ def test_a_program_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
         serve_lakefs(str(program), tmp_path / "server", KEYS),
     ):
         pytest.fail("it did start")
+
+
+def test_hooks_may_ask_others_and_find_the_keys_of_this_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "HONE_GUARD_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    bare = make_environment(tmp_path, KEYS, 8000)
+    assert bare["LAKEFS_ACTIONS_LUA_NET_HTTP_ENABLED"] == "true"
+    assert bare["LAKEFS_LISTEN_ADDRESS"] == "127.0.0.1:8000"
+    assert not [name for name in bare if name.startswith("LAKEFSACTION_")]
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "admin:word")
+    monkeypatch.setenv("HONE_GUARD_TOKEN", "token")
+    keyed = make_environment(tmp_path, KEYS, 8000)
+    assert keyed["LAKEFSACTION_PREFECT_AUTHORIZATION"] == "Basic YWRtaW46d29yZA=="
+    assert keyed["LAKEFSACTION_HONE_GUARD_TOKEN"] == "token"
+    monkeypatch.setenv("LAKEFSACTION_PREFECT_AUTHORIZATION", "Bearer mine")
+    assert make_environment(tmp_path, KEYS, 8000)["LAKEFSACTION_PREFECT_AUTHORIZATION"] == (
+        "Bearer mine"
+    )
 
 
 def test_a_second_start_finds_everything_again(

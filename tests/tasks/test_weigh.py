@@ -108,6 +108,9 @@ def test_a_rival_a_wait_and_a_repeat_are_skipped(
     repeat = choose(None, data, config, rules, 10)
     assert not repeat.is_worth_it
     assert "by the same configuration: inconclusive" in repeat.reason
+    # A hook names each commit anew: the same bytes elsewhere are no reason.
+    moved = load_config("tiny", ["publish.name=small", "data.source=lakefs://rows/c0ffee/train"])
+    assert "by the same configuration" in choose(None, data, moved, rules, 10).reason
     changed = load_config("tiny", ["publish.name=small", "training.seed=7"])
     assert choose(None, data, changed, rules, 10).is_worth_it
     assert read_attempt("small") == old.model_copy(update={"verdict": "inconclusive"})

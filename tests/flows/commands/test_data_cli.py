@@ -13,7 +13,7 @@ from flows.data_cli import data_app
 from tests.flows.conftest import CallHone
 from tests.flows.running import make_environment
 
-COMMANDS = ("inspect", "convert", "split", "push", "diff")
+COMMANDS = ("inspect", "convert", "split", "push", "diff", "watch")
 
 
 def test_the_group_has_exactly_these_commands() -> None:
