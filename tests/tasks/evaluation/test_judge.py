@@ -1,8 +1,7 @@
 import doctest
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,6 +11,7 @@ from configs.errors import RequestError
 from tasks.evaluation import judge
 from tasks.evaluation.changes import Change, sort_changes
 from tasks.evaluation.judge import ask_server, judge_pairs, read_choice, sum_up
+from tests.local_http import serve_http
 from tests.tasks.evaluation.rows import make_rows
 
 NUM_PAIRS = 12
@@ -97,13 +97,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def judge_url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve_http(Handler) as address:
+        yield f"{address}/v1"
 
 
 def test_a_judge_is_asked_over_http_with_the_key_of_the_environment(

@@ -7,13 +7,14 @@ import hashlib
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.local_http import serve_http
 
 TOKEN = "hf_a-token-that-nobody-may-see"
 LARGE = (".safetensors", "tokenizer.json")
@@ -59,15 +60,8 @@ class UploadHub:
 def serve(hub: UploadHub) -> Iterator[UploadHub]:
     """Serve a hub on a free port of this machine."""
     handler = type("Handler", (_Handler,), {"hub": hub})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        hub.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve_http(handler) as hub.url:
+        yield hub
 
 
 def describe_file(path: str, content: bytes) -> dict[str, Any]:

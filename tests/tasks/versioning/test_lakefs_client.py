@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from tasks.versioning.lakefs_client import (
 )  # fmt: skip
 from tasks.versioning.sources import open_source
 from tests.lakefs_server.fixture import VARIABLES, LakeFSServer
+from tests.local_http import serve_http
 
 LAKECTL = (
     "LAKECTL_SERVER_ENDPOINT_URL", "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
@@ -163,16 +163,11 @@ def test_redirects_are_followed() -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            pool = urllib3.PoolManager(retries=make_redirects())
-            answer = pool.request("GET", f"http://127.0.0.1:{server.server_port}/here")
-        finally:
-            pool.clear()
-            server.shutdown()
-            thread.join()
+    with (
+        serve_http(Redirecting) as address,
+        urllib3.PoolManager(retries=make_redirects()) as pool,
+    ):
+        answer = pool.request("GET", f"{address}/here")
     assert answer.status == 200
 
 

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import gzip
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import urllib3
 
 from tasks.versioning.streaming import BUFFER_BYTES, iter_pieces
+from tests.local_http import serve_http
 
 BODY = os.urandom(2 * BUFFER_BYTES + 12_345)
 PACKED = gzip.compress(b"kept as it is in the store")
@@ -43,21 +41,9 @@ class Answers(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def serve() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_every_sort_of_answer_is_read_as_it_was_sent_over_one_connection() -> None:
     wanted = {"/whole": BODY, "/chunked": BODY, "/packed": PACKED, "/empty": b"", "/more": BODY}
-    with serve() as address, urllib3.PoolManager() as pool:
+    with serve_http(Answers) as address, urllib3.PoolManager() as pool:
         for path, body in wanted.items():
             response = pool.request("GET", address + path, preload_content=False)
             assert b"".join(bytes(piece) for piece in iter_pieces(response)) == body
@@ -67,7 +53,7 @@ def test_every_sort_of_answer_is_read_as_it_was_sent_over_one_connection() -> No
 
 
 def test_a_lost_connection_is_no_end_of_the_body() -> None:
-    with serve() as address, urllib3.PoolManager() as pool:
+    with serve_http(Answers) as address, urllib3.PoolManager() as pool:
         response = pool.request("GET", f"{address}/cut", preload_content=False)
         pieces = iter_pieces(response)
         assert next(pieces) == BODY[:1000]

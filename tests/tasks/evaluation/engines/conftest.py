@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from tasks.evaluation.generation import Answer, generate_answers
 from tasks.formatting.rendering.renderer import Renderer
 from tasks.formatting.rows.messages import Message
 from tasks.records.observer import SilentObserver
+from tests.local_http import serve_http
 
 
 @dataclass
@@ -91,11 +92,6 @@ def model_server(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     served = ModelServer(tiny_base, renderer)
     handler = type("OwnHandler", (Handler,), {"owner": served})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    served.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve_http(handler) as address:
+        served.url = f"{address}/v1"
+        yield served
