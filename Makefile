@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: help install demo lakefs up down pools deploy automations notifications guard workers remote-init remote-run \
 	remote-evaluate remote-worker remote-up remote-down remote-logs remote-stop remote-fetch \
-	test check docs format clean
+	test test-all check docs format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -76,7 +76,10 @@ remote-stop: $(VENV)/.installed ## Stop it; a run saves first (NAME=run, evaluat
 remote-fetch: $(VENV)/.installed ## Bring published models and the newest report to HONE_HOME/remote
 	@$(BIN)/python -m deployments.remote fetch
 
-test: $(VENV)/.installed-dev ## Run all tests, on two cores
+test: $(VENV)/.installed-dev ## Run the tests, on two cores, but for the few that take minutes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not long"
+
+test-all: $(VENV)/.installed-dev ## Run all tests, on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/.installed-dev ## Format, lint, types, architecture, freshness of the generated docs

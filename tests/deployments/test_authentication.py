@@ -37,6 +37,7 @@ def is_refused(outcome: Outcome, variable: str, secrets: tuple[str, ...]) -> Non
     assert not [p for p in outcome.home.glob("cache/*") if not p.name.startswith(".")]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_prefect_takes_the_right_key_alone(tmp_path: Path, preset: Path) -> None:
     home = tmp_path / "home"
@@ -91,6 +92,7 @@ def serve_mlflow(folder: Path, password: str) -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_mlflow_takes_the_right_password_alone(tmp_path: Path, preset: Path) -> None:
     home = tmp_path / "home"

@@ -79,6 +79,7 @@ def test_a_service_that_ends_shows_its_log(tmp_path: Path) -> None:
         wait_until_ready(service, service.start())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_up_starts_everything_once_and_down_ends_it(tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -204,6 +204,7 @@ def test_what_cannot_be_reached_is_one_clear_error(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_goes_on_when_the_connection_is_cut(
     sshd: Server, there: Path, preset: Path, home: Path

@@ -15,6 +15,7 @@ LONG = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_that_was_cancelled_and_killed_goes_on_and_publishes_once(
     warm_home: Path, server: str, preset: Path

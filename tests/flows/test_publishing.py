@@ -118,6 +118,7 @@ def test_an_empty_request_approves_nothing() -> None:
     assert set(rollback.parameters.required) == {"name", "reason"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_version_is_taken_back_and_comes_again_only_when_approved(
     published: Outcome, home: Path, preset: Path, call_hone: CallHone

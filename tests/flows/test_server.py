@@ -91,6 +91,7 @@ def test_a_run_on_a_worker_publishes(cluster: Cluster, worker: Path, preset: Pat
     assert (folder / "manifest.json").is_file()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_model_is_scored_from_a_deployment(
     cluster: Cluster, worker: Path, preset: Path, published: Outcome

@@ -56,6 +56,7 @@ def test_a_champion_is_served_until_it_is_told_to_end(published: Outcome) -> Non
     assert outcome.stdout == ""
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_is_exported_and_the_export_is_a_model(published: Outcome) -> None:
     target = published.home.parent / "merged"

@@ -19,6 +19,7 @@ from .conftest import NAME, Workshop
 SECONDS = 400
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_second_of_two_publishers_is_decided_upon_again(
     workshop: Workshop, home: Path, base_folder: Path, tmp_path: Path

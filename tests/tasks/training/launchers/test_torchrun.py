@@ -71,6 +71,7 @@ def check_same(result: TrainingResult, expected: TrainingResult) -> None:
     assert result.metrics["eval_loss"] == pytest.approx(expected.metrics["eval_loss"], rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_train_as_one_although_one_is_killed(
     base: Path, formatted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -116,6 +117,7 @@ def raise_told(*_: object) -> None:
     raise ToldToEnd
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_told_to_end_all_save_one_step_and_go_on_exactly(
     base: Path, formatted: Path, tmp_path: Path
